@@ -1,0 +1,1 @@
+"""What the services and the trainer have in common; imports neither of them."""

@@ -1,0 +1,1 @@
+"""Settings, files, problems, logging, metrics and the HTTP shell that every service shares."""

@@ -1,0 +1,1 @@
+"""Training, evaluation and sweeps, and the worker that runs them as jobs."""
