@@ -34,9 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp made it 0600; other services must read it
+        temporary.chmod(0o644)  # mkstemp made it 0600; other services must read it
         _sync(temporary)
         temporary.replace(path)
     except BaseException:

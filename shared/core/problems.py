@@ -5,7 +5,7 @@ Raised wherever they are understood; `shared.core.http` turns them into response
 
 import math
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Problem(Exception):
@@ -15,9 +15,9 @@ class Problem(Exception):
     which value, and what to do. Keyword arguments travel as extension members of the problem document.
     """
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Internal error"
+    status: int = 500
+    code: str = "internal_error"
+    title: str = "Internal error"
 
     def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **extras: Any) -> None:
         super().__init__(detail)
@@ -28,17 +28,16 @@ class Problem(Exception):
     @property
     def type(self) -> str:
         """The URI that names this kind of problem."""
-        return problem_type(self.code)
+        return f"urn:sightline:problem:{self.code}"
 
 
-def problem_type(code: str) -> str:
-    """Return the type URI of a problem code."""
-    return f"urn:sightline:problem:{code}"
+class StatusProblem(Problem):
+    """A problem that is no more than its HTTP status, such as a path or a method that does not exist."""
 
-
-def status_title(status: int) -> str:
-    """Return the registered phrase of an HTTP status, `Error` for one without."""
-    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Error"
+    def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        registered = HTTPStatus(status)
+        self.status, self.code, self.title = status, registered.name.lower(), registered.phrase
 
 
 class BadRequest(Problem):

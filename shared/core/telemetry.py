@@ -8,7 +8,23 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 # From a refusal that takes half a millisecond to a large picture on a busy CPU.
-LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LATENCY_BUCKETS_S = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +44,7 @@ def new_registry() -> CollectorRegistry:
 
 
 def http_metrics(registry: CollectorRegistry) -> HttpMetrics:
-    """Define the metrics that `shared.core.http` fills for every service; routes are templates, never paths."""
+    """Define the metrics that the HTTP shell fills for every service; routes are templates, not paths."""
     return HttpMetrics(
         requests=Counter(
             "sightline_http_requests_total",
@@ -44,6 +60,9 @@ def http_metrics(registry: CollectorRegistry) -> HttpMetrics:
             registry=registry,
         ),
         in_flight=Gauge(
-            "sightline_http_requests_in_flight", "HTTP requests being answered.", ["service"], registry=registry
+            "sightline_http_requests_in_flight",
+            "HTTP requests being answered.",
+            ["service"],
+            registry=registry,
         ),
     )

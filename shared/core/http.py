@@ -1,0 +1,153 @@
+"""The HTTP application that every service starts from: problems, health, metrics, metadata in OpenAPI."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from shared.core.auth import KeyRing
+from shared.core.problems import Problem, StatusProblem, UnprocessableContent
+from shared.core.settings import CommonSettings
+from shared.core.shell import HttpShell
+from shared.core.telemetry import http_metrics, new_registry
+
+PROBLEM_JSON = "application/problem+json"
+
+Ready = Callable[[FastAPI], list[str]]
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details; single cases add members of their own."""
+
+    type: str = Field(examples=["urn:sightline:problem:not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What was wrong, with which value, and what to do.")
+    instance: str = Field(description="Path of the request.")
+    request_id: str = Field(description="The same as in the header X-Request-Id.")
+
+
+def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of a route that can answer with `problems`, for OpenAPI."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in problems:
+        entry = responses.setdefault(problem.status, {"model": ProblemDocument, "description": ""})
+        entry["description"] = ", ".join(filter(None, (entry["description"], problem.title)))
+        entry["content"] = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    return responses
+
+
+def problem_response(request_path: str, request_id: str, problem: Problem) -> Response:
+    """Return the response that carries `problem`."""
+    document = {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request_path,
+        "request_id": request_id,
+        **problem.extras,
+    }
+    return Response(
+        orjson.dumps(document, default=str), problem.status, headers=problem.headers, media_type=PROBLEM_JSON
+    )
+
+
+def create_service(
+    *,
+    name: str,
+    title: str,
+    settings: CommonSettings,
+    lifespan: Callable[[FastAPI], Any],
+    routers: Sequence[APIRouter],
+    ready: Ready,
+    max_body_bytes: int,
+    body_timeout_s: float = 30.0,
+    description: str = "",
+    registry: CollectorRegistry | None = None,
+) -> FastAPI:
+    """Return an application with the routes in `routers` and everything that services have in common.
+
+    `ready` returns the reasons for not being ready, an empty list when there is none. `app.state` holds
+    `registry` (Prometheus), `settings` and `draining`, which the server sets when it is told to stop.
+    """
+    app = FastAPI(
+        title=title, description=description, version="1", lifespan=lifespan, redoc_url=None, docs_url="/docs"
+    )
+    app.state.settings = settings
+    app.state.registry = registry = registry or new_registry()
+    app.state.draining = False
+    for router in routers:
+        app.include_router(router)
+    app.include_router(_operations(ready))
+    app.add_exception_handler(Problem, _on_problem)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _on_validation_error)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _on_http_exception)  # type: ignore[arg-type]
+    app.add_middleware(
+        HttpShell,
+        service=name,
+        keys=KeyRing(settings.api_keys),
+        metrics=http_metrics(registry),
+        max_body_bytes=max_body_bytes,
+        body_timeout_s=body_timeout_s,
+        respond=problem_response,
+    )
+    return app
+
+
+def _operations(ready: Ready) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/livez", summary="Is the process alive?")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get(
+        "/readyz",
+        summary="Can requests be answered now?",
+        responses={503: {"description": "Not ready; `reasons` says why."}},
+    )
+    async def readyz(request: Request) -> Response:
+        reasons = ready(request.app)
+        if request.app.state.draining:
+            reasons = ["draining: the process was told to stop", *reasons]
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return Response(orjson.dumps(body), 503 if reasons else 200, media_type="application/json")
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    def metrics(request: Request) -> Response:
+        return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _respond(request: Request, problem: Problem) -> Response:
+    return problem_response(request.url.path, request.state.request_id, problem)
+
+
+async def _on_problem(request: Request, problem: Problem) -> Response:
+    return _respond(request, problem)
+
+
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    fields = [
+        {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"], "kind": item["type"]}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+    return _respond(request, UnprocessableContent(detail, errors=fields))
+
+
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    # The framework wraps what reading a body raised; the problem inside it is what the caller should see.
+    if isinstance(error.__cause__, Problem):
+        return _respond(request, error.__cause__)
+    problem = StatusProblem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    if problem.detail == problem.title:  # the router's own refusals say no more than their status
+        problem.detail = f"{request.method} {request.url.path}: {problem.title.lower()}; see /docs"
+    return _respond(request, problem)

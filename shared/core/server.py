@@ -1,0 +1,101 @@
+"""Runs an application: binds before anything is built, drains on SIGTERM, ends with status 0."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from shared.core.auth import require_key_beyond_loopback
+from shared.core.logging import get_logger
+from shared.core.settings import CommonSettings
+
+logger = get_logger(__name__)
+
+
+class _DrainingServer(uvicorn.Server):
+    """Uvicorn's server, whose first signal flips readiness and whose exit is not a death by signal."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, lame_duck_s: float) -> None:
+        super().__init__(config)
+        self._application = app
+        self._lame_duck_s = lame_duck_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._application.state.draining:  # a second signal means now
+            self.force_exit = self.should_exit = True
+            return
+        self._application.state.draining = True
+        logger.info("draining", signal=signal.Signals(sig).name)
+        if self._lame_duck_s > 0:
+            # Load balancers get to see /readyz fail while new requests are still answered.
+            asyncio.get_running_loop().call_later(self._lame_duck_s, self._stop)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in handled}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def serve(
+    app_factory: Callable[[], FastAPI],
+    *,
+    host: str,
+    port: int,
+    settings: CommonSettings,
+    drain_s: float,
+    lame_duck_s: float = 0.0,
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight then have `drain_s` seconds to finish.
+
+    Exits with status 2 and a message where the address is not free or open to the network without a key.
+    """
+    try:
+        require_key_beyond_loopback(host, settings)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except (ValueError, OSError) as error:
+        sys.exit(_refusal(error, host, port))
+    with listener:
+        app = app_factory()
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(drain_s)),
+            timeout_keep_alive=30,
+        )
+        server = _DrainingServer(config, app, lame_duck_s)
+        logger.info("listening", url=f"http://{host}:{listener.getsockname()[1]}")
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)
+
+
+def _refusal(error: Exception, host: str, port: int) -> int:
+    reason = str(error) if isinstance(error, ValueError) else f"cannot listen on {host}:{port}: {error}"
+    print(f"error: {reason}", file=sys.stderr)
+    return 2

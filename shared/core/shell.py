@@ -1,0 +1,158 @@
+"""What happens around every request, as plain ASGI: id, key, body limit, deadline, metrics, access log.
+
+One layer and no framework in it, because it stands on the hot path of the detector.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.core.auth import KeyRing, key_from_headers
+from shared.core.logging import get_logger
+from shared.core.problems import PayloadTooLarge, Problem, Unauthorized
+from shared.core.telemetry import HttpMetrics
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
+_QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+logger = get_logger(__name__)
+
+
+class BodyTimeout(Problem):
+    status, code, title = 408, "body_timeout", "Body did not arrive"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its body had arrived."""
+
+
+class HttpShell:
+    """ASGI middleware; `respond` builds the response that carries a problem."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        service: str,
+        keys: KeyRing,
+        metrics: HttpMetrics,
+        max_body_bytes: int,
+        body_timeout_s: float,
+        respond: Callable[[str, str, Problem], Response],
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._keys = keys
+        self._metrics = metrics
+        self._in_flight = metrics.in_flight.labels(service)
+        self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
+        self._respond = respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0  # of the response once it has started
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        async def answer(problem: Problem) -> None:
+            await self._respond(scope["path"], request_id, problem)(scope, receive, send_with_id)
+
+        with self._in_flight.track_inprogress():
+            try:
+                self._admit(scope["path"], headers)
+                await self._app(scope, self._limited(receive, headers), send_with_id)
+            except Problem as problem:
+                if status:
+                    raise
+                await answer(problem)
+            except ClientGone:
+                status = status or 499  # nobody is left to read it; the count is what remains
+            except Exception:
+                logger.exception("request failed", path=scope["path"], request_id=request_id)
+                if status:
+                    raise
+                await answer(Problem(f"something went wrong here; the log has it under request {request_id}"))
+            finally:
+                self._count(scope, status, time.perf_counter() - started)
+                structlog.contextvars.unbind_contextvars("request_id")
+
+    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if path not in OPEN_PATHS and not self._keys.accepts(key_from_headers(headers)):
+            raise Unauthorized(
+                "send a valid key in X-API-Key, or as Authorization: Bearer",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._max_body_bytes:
+            raise self._too_large(int(declared))
+
+    def _too_large(self, size: int) -> PayloadTooLarge:
+        # The rest of the body is not read, so the connection cannot be used again.
+        return PayloadTooLarge(
+            f"the body has {size:,} bytes or more, the limit is {self._max_body_bytes:,}",
+            headers={"Connection": "close"},
+            limit_bytes=self._max_body_bytes,
+        )
+
+    def _limited(self, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+        """Return `receive` with a limit on the bytes of the body and on the wait for them."""
+        received_bytes = 0
+        complete = b"content-length" not in headers and b"transfer-encoding" not in headers
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._body_timeout_s
+
+        async def limited() -> Message:
+            nonlocal received_bytes, complete
+            if complete:  # from here on an application only waits for the client to go
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise BodyTimeout(
+                    f"the body was not complete after {self._body_timeout_s:g} s; check Content-Length",
+                    headers={"Connection": "close"},
+                ) from error
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > self._max_body_bytes:
+                raise self._too_large(received_bytes)
+            complete = not message.get("more_body", False)
+            return message
+
+        return limited
+
+    def _count(self, scope: Scope, status: int, duration_s: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(self._service, scope["method"], route, status).inc()
+        self._metrics.duration.labels(self._service, scope["method"], route).observe(duration_s)
+        log = logger.debug if scope["path"] in _QUIET_PATHS else logger.info
+        log(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round(duration_s * 1000, 2),
+        )
