@@ -1,0 +1,1 @@
+"""Pictures and boxes without torch: decoding, letterbox, non-maximum suppression, drawing."""
