@@ -1,0 +1,130 @@
+"""What a repository version says of itself; all that a server has to know stands in it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.repository.problems import CorruptVersion, UnsupportedManifest
+
+SCHEMA_VERSION: Final = 1
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+
+Precision = Literal["fp32", "fp16", "int8"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Files lie directly in the version's folder: a name with a separator could point out of it.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(_Document):
+    """One input or output of the graph; -1 stands for a dimension that is free, the batch first of all."""
+
+    name: str
+    dtype: Literal["uint8", "float16", "float32", "int64"]
+    shape: list[Annotated[int, Field(ge=-1)]]
+
+
+class Preprocessing(_Document):
+    """What is done to a decoded image before it enters the graph."""
+
+    color: Literal["RGB"] = "RGB"
+    layout: Literal["NHWC"] = "NHWC"
+    resize: Literal["letterbox"] = "letterbox"
+    height: Annotated[int, Field(gt=0, description="pixels")]
+    width: Annotated[int, Field(gt=0, description="pixels")]
+    pad_value: Annotated[int, Field(ge=0, le=255, description="grey level of the borders")] = 114
+
+
+class Thresholds(_Document):
+    """What a request gets that states none of its own."""
+
+    score_threshold: Annotated[float, Field(ge=0, le=1)]
+    iou_threshold: Annotated[float, Field(ge=0, le=1)]
+    max_detections: Annotated[int, Field(gt=0)]
+
+
+class Metrics(_Document):
+    """Detection metrics on the same held-out images, of the PyTorch network and of the exported file."""
+
+    before: dict[str, float] = Field(default_factory=dict)
+    after: dict[str, float] = Field(default_factory=dict)
+
+
+class FileEntry(_Document):
+    sha256: Digest
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class ManifestDraft(_Document):
+    """What the maker of a version knows; the repository adds name, version, files and date."""
+
+    family: str
+    task: Literal["detection"] = "detection"
+    precision: Precision
+    end_to_end: bool = Field(False, description="Whether non-maximum suppression is inside the graph.")
+    inputs: Annotated[list[TensorSpec], Field(min_length=1)]
+    outputs: Annotated[list[TensorSpec], Field(min_length=1)]
+    preprocessing: Preprocessing
+    labels: Annotated[list[str], Field(min_length=1)]
+    thresholds: Thresholds
+    metrics: Metrics = Metrics()
+    parity: dict[str, Any] = Field(default_factory=dict, description="The report of the export gate.")
+    source_run: str | None = None
+    data_hash: str | None = None
+    libraries: dict[str, str] = Field(default_factory=dict)
+
+
+class Manifest(ManifestDraft):
+    schema_version: Literal[1] = 1
+    name: str
+    version: Annotated[int, Field(gt=0)]
+    files: dict[FileName, FileEntry]
+    created_at: datetime
+
+
+def complete(draft: ManifestDraft, *, name: str, version: int, files: dict[str, FileEntry]) -> Manifest:
+    """Return the manifest of a version that is about to be published, dated now."""
+    return Manifest(
+        **{field: getattr(draft, field) for field in ManifestDraft.model_fields},
+        name=name,
+        version=version,
+        files=files,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest file.
+
+    Raises CorruptVersion if it is missing, is no JSON or lacks fields, and UnsupportedManifest if its
+    schema_version is not the one this release writes.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CorruptVersion(f"{path} is missing; remove this version or export it again") from error
+    except ValueError as error:
+        raise CorruptVersion(
+            f"{path} is not JSON ({error}); remove this version or export it again"
+        ) from error
+    schema = document.get("schema_version") if isinstance(document, dict) else None
+    if schema != SCHEMA_VERSION:
+        raise UnsupportedManifest(
+            f"{path} has schema_version {schema!r} and this release reads {SCHEMA_VERSION}; "
+            "export the model again, or use the release that wrote it"
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptVersion(
+            f"{path}: {where}: {first['msg']} ({error.error_count()} wrong fields)"
+        ) from error
