@@ -1,0 +1,1 @@
+"""Loss terms that several families weigh and add up."""
