@@ -17,7 +17,7 @@ def squared_size_loss(size: Tensor, target: Tensor) -> Tensor:
 
 
 def sqrt_size_loss(size: Tensor, target: Tensor) -> Tensor:
-    """Σ over width and height of (√s − √t)². float [M, 2] × [M, 2] -> [M]; Redmon et al. 2016 (YOLOv1), eq. 3."""
+    """Σ over width and height of (√s − √t)². float [M, 2] × [M, 2] -> [M]; YOLOv1 (Redmon et al. 2016)."""
     return (size.clamp_min(EPS).sqrt() - target.clamp_min(EPS).sqrt()).square().sum(dim=-1)
 
 

@@ -12,8 +12,8 @@ Outputs = Tensor | tuple[Tensor, ...]
 def decode(config: PersonConfig, outputs: Outputs) -> tuple[Tensor, Tensor, Tensor]:
     """Grids [N, S, S, 5] -> boxes float [N, K, 4] xyxy input pixels, scores [N, K], labels int64 [N, K].
 
-    K = min(top_k, number of cells), best score first. Boxes may reach beyond the picture: they are clipped where the
-    letterbox is undone.
+    K = min(top_k, number of cells), best score first. Boxes may reach beyond the picture:
+    they are clipped where the letterbox is undone.
     """
     boxes = torch.cat([cell_boxes(grid).flatten(1, 2) for grid in levels_of(outputs)], dim=1)  # [N, cells, 4]
     scores = torch.cat([grid[..., 4].flatten(1) for grid in levels_of(outputs)], dim=1)  # [N, cells]

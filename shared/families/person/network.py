@@ -27,6 +27,7 @@ STRIDE_8_BLOCK = 5  # index of block 6
 STRIDE_8_CHANNELS = 128
 STRIDE_32_CHANNELS = 256
 CELL_VALUES = 5  # tx, ty, tw, th, objectness
+OBJECTNESS = 4
 
 
 class PersonNetwork(nn.Module):
@@ -53,9 +54,8 @@ class PersonNetwork(nn.Module):
             self.head_32 = nn.Conv2d(STRIDE_32_CHANNELS, CELL_VALUES, kernel_size=1)
 
         initialise_leaky(self)
-        for head in (module for name, module in self.named_children() if name.startswith("head")):
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-            head.bias.data[4] = prior_bias(config.objectness_prior)  # type: ignore[index, union-attr]
+        for head in [self.head] + ([self.head_8, self.head_32] if config.multi_scale else []):
+            _initialise_head(head, config.objectness_prior)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         x = images  # [N, 3, H, W]
@@ -77,6 +77,12 @@ class PersonNetwork(nn.Module):
             size = (self.grid_size, self.grid_size)
             cells = F.interpolate(cells, size=size, mode="bilinear", align_corners=False)
         return _cells(cells)  # [N, S, S, 5]
+
+
+def _initialise_head(head: nn.Conv2d, objectness_prior: float) -> None:
+    bias = torch.zeros(CELL_VALUES)
+    bias[OBJECTNESS] = prior_bias(objectness_prior)
+    head.bias = nn.Parameter(bias)
 
 
 def _probabilities(logits: Tensor) -> Tensor:
