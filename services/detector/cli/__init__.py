@@ -1,0 +1,1 @@
+"""The detector's commands: `sightline predict` and `sightline bench`."""

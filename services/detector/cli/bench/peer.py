@@ -1,0 +1,99 @@
+"""A process that measures on command: one JSON line in, one JSON line out, and the CPU time it has used."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+STOP_DEADLINE_S = 10.0
+
+
+class PeerFailed(RuntimeError):
+    """A measuring process ended or did not answer in time; the message ends with what it printed."""
+
+
+class Peer:
+    """A running `python -m module …` that answers JSON commands line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._answers: queue.Queue[str] = queue.Queue(maxsize=2)  # an answer and the end
+        self._printed: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._read_answers, daemon=True),
+            threading.Thread(target=self._read_messages, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, deadline_s: float, **command: Any) -> dict[str, Any]:
+        """Send one command and return its answer. Raises PeerFailed."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            line = self._answers.get(timeout=deadline_s)
+        except (BrokenPipeError, queue.Empty) as error:
+            raise PeerFailed(self._failure(f"no answer within {deadline_s:g} s")) from error
+        if not line:
+            raise PeerFailed(self._failure("it ended"))
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read_answers(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put("")
+
+    def _read_messages(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._printed = [*self._printed[-20:], line]
+
+    def _failure(self, what: str) -> str:
+        return f"{self._process.args[2]}: {what}\n{''.join(self._printed)}"  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def start_peer(module: str, *arguments: str) -> Iterator[Peer]:
+    """Run `python -m module arguments…` for the length of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    peer = Peer(process)
+    try:
+        yield peer
+    finally:
+        peer.stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time, user and system, that a process and its living children have used."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times)

@@ -1,0 +1,190 @@
+"""`sightline predict`: detections in pictures and videos, from the local repository or from a server."""
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.cli.console import ExitCode, fail
+
+if TYPE_CHECKING:
+    from services.detector.cli.annotate import Wanted
+    from services.detector.cli.choose import ModelChoice
+    from services.detector.cli.predictors import Predictor
+
+
+class OutputFormat(StrEnum):
+    """What is written for each source."""
+
+    PICTURES = "pictures"
+    JSON = "json"
+    BOTH = "both"
+
+
+def predict(
+    sources: Annotated[
+        list[str], typer.Argument(help="Pictures, videos (mp4, avi, mov, mkv), folders or quoted globs.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Model, as NAME, NAME:VERSION or NAME:ALIAS; alone: the live one."),
+    ] = "person",
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a running detector, such as http://127.0.0.1:8100. "
+            "Without it the model is run here, from the repository."
+        ),
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Model repository. Default: SIGHTLINE_REPOSITORY_ROOT, or var/repository."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results. Default: a new var/predictions/predict…"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into --out even if it is not empty; same names are replaced.")
+    ] = False,
+    format_: Annotated[
+        OutputFormat, typer.Option("--format", help="Annotated pictures and videos, JSON, or both.")
+    ] = OutputFormat.BOTH,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Least score, 0 to 1. Default: the model's own.")
+    ] = None,
+    iou_threshold: Annotated[
+        float | None, typer.Option(help="IoU above which the weaker box goes, 0 to 1. Default: the model's own.")
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="Most detections per picture. Default: the model's own.")
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th frame of a video.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many pictures, and frames of each video.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Pictures per request or run; pays on a GPU, not on a CPU.")
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Pictures in work at once. Default: one per core here, 4 on a server."),
+    ] = None,
+    deadline_s: Annotated[
+        float,
+        typer.Option("--deadline", min=0.1, help="Seconds to go on asking a busy or restarting server."),
+    ] = 60.0,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+) -> None:
+    """Detect in pictures and videos; write annotated copies and JSON.
+
+    For example: `sightline predict street.jpg clips/ --score-threshold 0.4`
+    """
+    thresholds = _thresholds(score_threshold, iou_threshold, max_detections)
+    if server is not None and repository is not None:
+        fail("--server and --repository exclude each other", code=ExitCode.USAGE)
+    if force and out is None:
+        fail("--force needs --out: without it every run has a new folder", code=ExitCode.USAGE)
+
+    from services.detector.cli.annotate import Wanted
+    from services.detector.cli.choose import ModelChoice
+
+    choice = ModelChoice(model, server, repository, thresholds, workers, deadline_s)
+    wanted = Wanted(
+        pictures=format_ is not OutputFormat.JSON,
+        documents=format_ is not OutputFormat.PICTURES,
+        batch=batch,
+        every=every,
+        limit=limit,
+    )
+    _run(sources, choice, wanted, out, recursive=recursive, force=force, json_=json_)
+
+
+def _run(
+    arguments: list[str],
+    choice: "ModelChoice",
+    wanted: "Wanted",
+    out: Path | None,
+    *,
+    recursive: bool,
+    force: bool,
+    json_: bool,
+) -> None:
+    from services.detector.cli.choose import open_predictor
+    from services.detector.cli.report import RunReport
+    from services.detector.cli.sources import find_sources
+    from shared.core.settings import CommonSettings
+
+    settings = CommonSettings()
+    sources, problems = find_sources(arguments, recursive=recursive)
+    report = RunReport(problems)
+    if sources:
+        # The model first: a name that does not exist must not leave an empty folder behind.
+        predictor = open_predictor(choice, settings)
+        try:
+            folder = _results_folder(out, settings.var_dir / "predictions", force=force)
+            report.start(predictor, folder)
+            _predict_all(sources, predictor, folder, wanted, report)
+        finally:
+            predictor.close()
+    report.finish(json_=json_)
+    if report.problems:
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _predict_all(
+    sources: list, predictor: "Predictor", folder: Path, wanted: "Wanted", report: "RunReport"
+) -> None:
+    import httpx
+
+    from services.detector.cli.annotate import annotate_pictures, annotate_video
+    from services.detector.cli.remote import ServerUnavailable, problem_text
+
+    pictures = [source for source in sources if source.kind == "picture"][: wanted.limit]
+    videos = [source for source in sources if source.kind == "video"]
+    try:
+        with report.progress(len(pictures)) as progress:
+            for result in annotate_pictures(pictures, predictor, folder, wanted):
+                report.add(result)
+                progress.picture()
+            for video in videos:
+                report.add(annotate_video(video, predictor, folder, wanted, progress.frames_of(video)))
+    except ServerUnavailable as error:
+        fail(str(error), hint=f"finished results are in {folder}", code=ExitCode.UNAVAILABLE)
+    except httpx.HTTPStatusError as error:
+        fail(f"the detector at {predictor.source} answered: {problem_text(error.response)}")
+
+
+def _results_folder(out: Path | None, parent: Path, *, force: bool) -> Path:
+    from services.detector.cli.results import OutputExists, named_results_folder, new_results_folder
+
+    try:
+        return new_results_folder(parent) if out is None else named_results_folder(out, force=force)
+    except OutputExists as error:
+        fail(
+            str(error),
+            hint="name another folder, or add --force to replace results of the same names",
+            code=ExitCode.USAGE,
+        )
+    except OSError as error:
+        fail(f"cannot create the folder for the results: {error}")
+
+
+def _thresholds(
+    score_threshold: float | None, iou_threshold: float | None, max_detections: int | None
+) -> dict[str, float | int]:
+    """Return the thresholds that were given. NaN is refused too, which comparisons alone let through."""
+    for name, value in (("--score-threshold", score_threshold), ("--iou-threshold", iou_threshold)):
+        if value is not None and (math.isnan(value) or not 0 <= value <= 1):
+            fail(f"{name} {value} is not between 0 and 1", code=ExitCode.USAGE)
+    given = {
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+        "max_detections": max_detections,
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,128 @@
+"""Predictions from a running detector over HTTP, patient while it is busy or restarting."""
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+
+from services.detector.cli.predictors import Picture, PictureRefused, Prediction
+from shared.vision.boxes import Detections
+
+# Busy, or starting, draining and stopped: asking again helps.
+_PASSING = frozenset({429, 503})
+# The picture or its thresholds are at fault; the next picture may be fine.
+_REFUSED = frozenset({400, 413, 415, 422})
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
+
+
+class ServerUnavailable(RuntimeError):
+    """The detector did not take the request within the deadline."""
+
+
+class RemotePredictor:
+    """Calls `POST /v1/models/{model}[/versions/{version}]/detect` of the detector behind `client`.
+
+    `thresholds` holds only what the user set; the rest is the model's own. A busy or unreachable server is
+    asked again, after its Retry-After where it gives one, until `deadline_s` has passed since the first try.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        model: str,
+        version: str | None,
+        labels: list[str],
+        thresholds: dict[str, float | int],
+        *,
+        concurrency: int,
+        deadline_s: float,
+    ) -> None:
+        self._client = client
+        self.model = model
+        self.labels = labels
+        self.concurrency = concurrency
+        self._thresholds = thresholds
+        self._deadline_s = deadline_s
+        where = f"/v1/models/{model}" if version is None else f"/v1/models/{model}/versions/{version}"
+        self._detect, self._detect_batch = f"{where}/detect", f"/v1/models/{model}/detect/batch"
+
+    @property
+    def source(self) -> str:
+        return str(self._client.base_url)
+
+    def predict(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:
+        """See Predictor. Raises ServerUnavailable, or httpx.HTTPStatusError for what no retry mends."""
+        return [self._predict_one(picture) for picture in pictures]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _predict_one(self, picture: Picture) -> Prediction | PictureRefused:
+        response = self._post(
+            self._detect,
+            content=picture.encoded,
+            params=self._thresholds,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        if response.status_code in _REFUSED:
+            return PictureRefused(problem_text(response))
+        response.raise_for_status()
+        return read_prediction(response.json())
+
+    def _post(self, path: str, **request: Any) -> httpx.Response:
+        give_up_at = time.monotonic() + self._deadline_s
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                response = self._client.post(path, **request)
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+                asked_for = 0.0
+            else:
+                if response.status_code not in _PASSING:
+                    return response
+                reason = problem_text(response)
+                asked_for = _retry_after_s(response)
+            # Jitter keeps the threads of one run from coming back all at once.
+            pause_s = max(asked_for, wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            if time.monotonic() + pause_s > give_up_at:
+                raise ServerUnavailable(
+                    f"{self._client.base_url} took no picture for {self._deadline_s:g} s ({reason})"
+                )
+            time.sleep(pause_s)
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+
+
+def problem_text(response: httpx.Response) -> str:
+    """Return what a problem document says, or the bare status where there is none."""
+    if "json" in response.headers.get("content-type", ""):
+        detail = response.json().get("detail")
+        if detail:
+            return str(detail)
+    return f"{response.status_code} {response.reason_phrase}"
+
+
+def read_prediction(answer: dict[str, Any]) -> Prediction:
+    """Return a detect answer as a Prediction."""
+    found = answer["detections"]
+    boxes = [[one["box"][side] for side in ("x1", "y1", "x2", "y2")] for one in found]
+    return Prediction(
+        Detections(
+            np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            np.array([one["score"] for one in found], dtype=np.float32),
+            np.array([one["label_id"] for one in found], dtype=np.int64),
+        ),
+        answer["image"]["width"],
+        answer["image"]["height"],
+        answer["version"],
+    )
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Return Retry-After in seconds; 0 where it is absent or a date, which Sightline never sends."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else 0.0

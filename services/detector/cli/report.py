@@ -1,0 +1,169 @@
+"""What a prediction run tells: progress while it works, a summary and a list of problems at its end."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from services.detector.cli.annotate import SourceResult
+from services.detector.cli.predictors import Predictor
+from services.detector.cli.sources import Source, SourceProblem
+from shared.cli.console import err, out, print_json
+from shared.core.files import write_atomic
+
+SUMMARY_FILE = "summary.json"
+
+
+class _Speed(ProgressColumn):
+    """Pictures or frames per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
+
+
+class RunProgress:
+    """The bars of one run: one for all pictures, one for each video."""
+
+    def __init__(self, bars: Progress, pictures: int) -> None:
+        self._bars = bars
+        self._pictures = bars.add_task("pictures", total=pictures) if pictures else None
+
+    def picture(self) -> None:
+        assert self._pictures is not None
+        self._bars.advance(self._pictures)
+
+    def frames_of(self, video: Source) -> Callable[[int | None], None]:
+        """Return what to call after each frame of `video`, with the number expected in all."""
+        task = self._bars.add_task(escape(video.path.name), total=None)
+
+        def on_frame(expected: int | None) -> None:
+            self._bars.update(task, advance=1, total=expected)
+
+        return on_frame
+
+
+class RunReport:
+    """Collects results and problems; `finish` shows them and writes summary.json beside the results."""
+
+    def __init__(self, problems: list[SourceProblem]) -> None:
+        self.problems = list(problems)
+        self._results: list[SourceResult] = []
+        self._predictor: Predictor | None = None
+        self._folder: Path | None = None
+        self._started = time.perf_counter()
+
+    def start(self, predictor: Predictor, folder: Path) -> None:
+        """Name the predictor and the folder, and begin to count the time."""
+        self._predictor, self._folder = predictor, folder
+        self._started = time.perf_counter()
+
+    @contextlib.contextmanager
+    def progress(self, pictures: int) -> Iterator[RunProgress]:
+        """Show bars on stderr while the block runs; nothing where that is no terminal."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            _Speed(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+            yield RunProgress(bars, pictures)
+
+    def add(self, result: SourceResult | SourceProblem) -> None:
+        if isinstance(result, SourceProblem):
+            self.problems.append(result)
+        else:
+            self._results.append(result)
+
+    def finish(self, *, json_: bool) -> None:
+        """Write summary.json and show the summary, as JSON on stdout or for people."""
+        summary = self._summary()
+        if self._folder is not None:
+            lean = summary | {
+                "results": [
+                    {name: value for name, value in result.items() if name != "detections"}
+                    for result in summary["results"]
+                ]
+            }
+            write_atomic(self._folder / SUMMARY_FILE, orjson.dumps(lean, option=orjson.OPT_INDENT_2))
+        if json_:
+            print_json(summary)
+        else:
+            self._show(summary)
+
+    def _summary(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self._started
+        pictures = sum(result.images for result in self._results if result.source.kind == "picture")
+        frames = sum(result.images for result in self._results if result.source.kind == "video")
+        return {
+            "model": self._predictor and self._predictor.model,
+            "predicted_by": self._predictor and self._predictor.source,
+            "out": self._folder and str(self._folder),
+            "pictures": pictures,
+            "frames": frames,
+            "detections": sum(result.detections for result in self._results),
+            "seconds": round(seconds, 3),
+            "images_per_s": round((pictures + frames) / seconds, 2),
+            "results": [_describe(result) for result in self._results],
+            "problems": [
+                {"source": problem.source, "reason": problem.reason} for problem in self.problems
+            ],
+        }
+
+    def _show(self, summary: dict[str, Any]) -> None:
+        for result in self._results:
+            if result.warning:
+                err.print(f"[yellow]warning:[/] {escape(str(result.source.path))}: {escape(result.warning)}")
+        if self._predictor is not None:
+            counts = [
+                f"{summary[kind]:,} {kind if summary[kind] != 1 else kind[:-1]}"
+                for kind in ("pictures", "frames")
+                if summary[kind]
+            ]
+            out.print(
+                f"{' and '.join(counts) or 'nothing'}, {summary['detections']:,} detections "
+                f"in {summary['seconds']:.1f} s ({summary['images_per_s']:.1f} frames per second) "
+                f"with {escape(summary['model'])} from {escape(summary['predicted_by'])}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            out.print(f"results: {escape(str(self._folder))}", highlight=False, soft_wrap=True)
+        for problem in self.problems:
+            err.print(
+                f"[bold red]error:[/] {escape(problem.source)}: {escape(problem.reason)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _describe(result: SourceResult) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "source": str(result.source.path),
+        "kind": result.source.kind,
+        "images": result.images,
+        "found": result.detections,
+        "files": [str(path) for path in result.files],
+    }
+    if result.document is not None:
+        described |= {name: result.document[name] for name in ("version", "image", "detections")}
+    if result.warning:
+        described["warning"] = result.warning
+    return described

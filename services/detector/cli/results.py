@@ -1,0 +1,67 @@
+"""Where predictions are written: a folder per run, a document per picture, a line per video frame."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from services.detector.cli.predictors import Prediction
+from shared.vision.boxes import Detections
+
+
+class OutputExists(FileExistsError):
+    """The folder for the results holds something already."""
+
+
+def new_results_folder(parent: Path, name: str = "predict") -> Path:
+    """Create and return `parent/predict`, or predict2, predict3, … where those are taken."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def named_results_folder(folder: Path, *, force: bool) -> Path:
+    """Create and return `folder`. Raises OutputExists if it is a file, or holds something and not `force`.
+
+    With `force`, results replace files of their own names; everything else in the folder stays.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(f"{folder} is a file; name a folder for the results")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not force and any(folder.iterdir()):
+        raise OutputExists(f"{folder} is not empty")
+    return folder
+
+
+def describe_detections(detections: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return detections as the detector's HTTP answers state them: boxes in pixels, best score first."""
+    return [
+        {
+            "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
+            "score": score,
+            "label": labels[label],
+            "label_id": label,
+        }
+        for (x1, y1, x2, y2), score, label in zip(
+            detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+        )
+    ]
+
+
+def describe_picture(
+    source: str, model: str, prediction: Prediction, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Return the document of one picture."""
+    return {
+        "source": source,
+        "model": model,
+        "version": prediction.version,
+        "image": {"width": prediction.width, "height": prediction.height},
+        "detections": describe_detections(prediction.detections, labels),
+    }
