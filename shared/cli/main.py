@@ -39,20 +39,19 @@ def build_app(points: list[EntryPoint]) -> typer.Typer:
     )
     app.callback()(_root)
     for point in points:
-        command = _load(point)
+        try:
+            command: typer.Typer | Callable[..., object] = point.load()
+        except ModuleNotFoundError as error:
+            # It takes any words, so that the answer is about the package and not about them.
+            anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+            placeholder = _not_installed(point.name, error.name or str(error))
+            app.command(point.name, context_settings=anything)(placeholder)
+            continue
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=point.name)
         else:
             app.command(point.name)(command)
     return app
-
-
-def _load(point: EntryPoint) -> typer.Typer | Callable[..., object]:
-    try:
-        loaded: typer.Typer | Callable[..., object] = point.load()
-    except ModuleNotFoundError as error:
-        return _not_installed(point.name, error.name or str(error))
-    return loaded
 
 
 def _not_installed(name: str, module: str) -> Callable[..., object]:

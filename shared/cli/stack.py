@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.core.settings import EMBEDDED_REDIS_PORT, CommonSettings
+from shared.core.settings import CommonSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,6 @@ def redis_server_binary() -> Path | None:
     return binary if binary.is_file() else None
 
 
-def uses_embedded_redis(settings: CommonSettings) -> bool:
-    """Return whether the broker's address is the one that `sightline up` serves itself."""
-    parts = urlsplit(settings.redis_url)
-    return parts.hostname in ("127.0.0.1", "localhost") and parts.port == EMBEDDED_REDIS_PORT
-
-
 def embedded_redis(settings: CommonSettings) -> ProcessSpec:
     """Return the broker as a process: loopback only, with an append-only file so that it forgets nothing.
 
@@ -49,7 +43,7 @@ def embedded_redis(settings: CommonSettings) -> ProcessSpec:
     folder = settings.var_dir / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     options = {
-        "port": str(EMBEDDED_REDIS_PORT),
+        "port": str(settings.embedded_redis_port),
         "bind": "127.0.0.1",
         "dir": str(folder),
         "appendonly": "yes",
@@ -70,7 +64,7 @@ def _service(name: str, module: str, base_url: str) -> ProcessSpec:
 
 def stack(settings: CommonSettings) -> list[ProcessSpec]:
     """Return every process of a bare machine; Redis only where the settings name no other."""
-    specs = [embedded_redis(settings)] if uses_embedded_redis(settings) else []
+    specs = [embedded_redis(settings)] if settings.redis_is_embedded else []
     return [
         *specs,
         _service("jobs", "services.jobs", settings.jobs_url),

@@ -6,8 +6,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-EMBEDDED_REDIS_PORT = 6380
-
 
 class CommonSettings(BaseSettings):
     """Where things lie and who may call. Paths come back absolute; unset ones follow `var_dir`."""
@@ -24,9 +22,9 @@ class CommonSettings(BaseSettings):
         "", description="Job database: sqlite:///… or postgresql://…. Default: <var_dir>/sightline.db."
     )
     redis_url: str = Field(
-        f"redis://127.0.0.1:{EMBEDDED_REDIS_PORT}/0",
-        description="Broker. The default is the server that `sightline up` starts.",
+        "", description="Broker: redis://…. Default: the server that `sightline up` starts on this machine."
     )
+    embedded_redis_port: int = Field(6380, ge=1, le=65535, description="Port of that server, on 127.0.0.1.")
     mlflow_uri: str | None = Field(
         None, description="MLflow tracking address; empty turns tracking off. Default: <var_dir>/mlflow.db."
     )
@@ -61,6 +59,13 @@ class CommonSettings(BaseSettings):
             self.database_url = f"sqlite:///{self.var_dir / 'sightline.db'}"
         if self.database_url.startswith(("postgresql://", "postgres://")):
             self.database_url = "postgresql+pg8000://" + self.database_url.split("://", 1)[1]
+        if not self.redis_url:
+            self.redis_url = f"redis://127.0.0.1:{self.embedded_redis_port}/0"
         if self.mlflow_uri is None:
             self.mlflow_uri = f"sqlite:///{self.var_dir / 'mlflow.db'}"
         return self
+
+    @property
+    def redis_is_embedded(self) -> bool:
+        """Whether the broker's address is the one that `sightline up` serves itself."""
+        return self.redis_url == f"redis://127.0.0.1:{self.embedded_redis_port}/0"

@@ -1,0 +1,39 @@
+# Everything needs Python 3.11 and make; nothing else. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help setup demo up test lint bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## build .venv with everything that Sightline and its tests need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## labelled pictures to an answered call, in minutes; stops what it starts
+	$(BIN)/sightline demo
+
+up: setup ## start the services and a worker on this machine
+	$(BIN)/sightline up
+
+lint: setup ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## lint, then every test, with a real Redis and a real SQLite
+	$(BIN)/pytest
+
+bench: setup ## the figures of docs/benchmarks.md, measured side by side
+	$(BIN)/sightline bench all
+
+clean: ## remove .venv and caches; var/, where your data lies, stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
