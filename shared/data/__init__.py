@@ -1,0 +1,1 @@
+"""Labelled pictures: readers, checks, splits, augmentation, synthetic sets and what training draws from."""
