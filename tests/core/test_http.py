@@ -1,0 +1,141 @@
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.core.http import PROBLEM_JSON
+from shared.core.settings import CommonSettings
+
+from .conftest import BODY_LIMIT_BYTES, make_app
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/missing", 404, "not_found"),
+        ("GET", "/v1/full", 429, "queue_full"),
+        ("GET", "/v1/broken", 500, "internal_error"),
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/v1/numbers", 405, "method_not_allowed"),
+        ("POST", "/v1/numbers", 422, "unprocessable_content"),
+    ],
+)
+async def test_every_error_has_one_shape(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = await client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM_JSON
+    document = response.json()
+    assert {"type", "title", "status", "detail", "instance", "request_id"} <= document.keys()
+    assert document["type"] == f"urn:sightline:problem:{code}"
+    assert document["status"] == status
+    assert document["instance"] == path
+    assert document["request_id"] == response.headers["x-request-id"]
+
+
+async def test_a_problem_carries_its_extension_members(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/missing")).json()["nearest"] == "person"
+
+
+async def test_retry_after_is_whole_seconds_rounded_up(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/full")).headers["retry-after"] == "2"
+
+
+async def test_an_unexpected_error_tells_nothing_of_its_inside(client: httpx.AsyncClient) -> None:
+    assert "secret" not in (await client.get("/v1/broken")).text
+
+
+async def test_a_wrong_field_is_named(client: httpx.AsyncClient) -> None:
+    document = (await client.post("/v1/numbers", json={"value": "many"})).json()
+    assert document["errors"][0]["field"] == "body.value"
+    assert "body.value" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("abc-1.2_3", True), ("a" * 129, False), ("with space", False), ("", False)]
+)
+async def test_a_request_id_is_kept_when_it_is_harmless(
+    client: httpx.AsyncClient, given: str, kept: bool
+) -> None:
+    response = await client.get("/livez", headers={"X-Request-Id": given})
+    assert (response.headers["x-request-id"] == given) is kept
+    assert response.headers["x-request-id"]
+
+
+async def test_a_body_at_the_limit_passes_and_one_byte_more_does_not(client: httpx.AsyncClient) -> None:
+    at_limit = await client.post("/v1/bytes/x", content=b"a" * BODY_LIMIT_BYTES)
+    assert at_limit.json() == {"bytes": BODY_LIMIT_BYTES}
+    over = await client.post("/v1/bytes/x", content=b"a" * (BODY_LIMIT_BYTES + 1))
+    assert over.status_code == 413
+    assert over.json()["limit_bytes"] == BODY_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("path", ["/v1/bytes/x", "/v1/numbers"])
+async def test_a_body_of_undeclared_length_is_counted_as_it_comes(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"a" * 100
+
+    response = await client.post(path, content=chunks())
+    assert response.status_code == 413
+
+
+async def test_without_a_valid_key_only_the_operations_answer() -> None:
+    async with client_of(make_app(CommonSettings(api_keys="right"))) as client:
+        for path in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json"):
+            assert (await client.get(path)).status_code == 200, path
+        refused = await client.get("/v1/slow?seconds=0", headers={"X-API-Key": "wrong"})
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert (await client.get("/v1/slow?seconds=0")).status_code == 401
+        for headers in ({"X-API-Key": "right"}, {"Authorization": "Bearer right"}):
+            assert (await client.get("/v1/slow?seconds=0", headers=headers)).status_code == 200
+
+
+async def test_readiness_gives_its_reasons(app: FastAPI, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    app.state.reasons = ["no model loaded"]
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["reasons"] == ["no model loaded"]
+    app.state.reasons = []
+    app.state.draining = True
+    assert "draining" in (await client.get("/readyz")).json()["reasons"][0]
+
+
+async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.AsyncClient) -> None:
+    for name in ("a", "b"):
+        await client.post(f"/v1/bytes/{name}", content=b"x")
+    await client.get("/nowhere/at/all")
+    families = text_string_to_metric_families((await client.get("/metrics")).text)
+    samples = [s for family in families for s in family.samples if s.name == "sightline_http_requests_total"]
+    counts = {(s.labels["route"], s.labels["status"]): s.value for s in samples}
+    assert counts == {("/v1/bytes/{name}", "200"): 2.0, ("unmatched", "404"): 1.0}
+
+
+async def test_the_openapi_document_is_served(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert "/v1/bytes/{name}" in document["paths"]
