@@ -1,0 +1,123 @@
+"""A run, described completely: what `config.yaml` in a run folder holds."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every part: unknown keys are errors, and a value is never bent into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Section):
+    """Which labelled images, and how they reach the network."""
+
+    path: str = Field(description="Data set: a folder or a COCO JSON file.")
+    format: Literal["auto", "coco", "yolo"] = Field("auto", description="How the labels are written.")
+    train: str = Field("train", description="Split to train on.")
+    val: str | None = Field("val", description="Split that chooses the best weights; null: cut off `train`.")
+    test: str | None = Field("test", description="Split for the final numbers, used when it is there.")
+    val_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Share of `train` held out when there is no validation split."
+    )
+    num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
+    cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
+
+
+class AugmentationConfig(Section):
+    """Random changes of training images; each name alone is the probability that an image gets it.
+
+    The values of the recommended recipe stand in groups/augmentation/recommended.yaml; here all are off.
+    """
+
+    horizontal_flip: float = Field(0.0, ge=0, le=1, description="Mirror left and right.")
+    brightness_contrast: float = Field(0.0, ge=0, le=1, description="Change brightness and contrast.")
+    brightness_contrast_limit: float = Field(0.3, ge=0, le=1, description="By at most this share.")
+    gaussian_noise: float = Field(0.0, ge=0, le=1, description="Add sensor-like noise.")
+    gaussian_noise_std: float = Field(0.05, ge=0, le=1, description="Its largest deviation; 1 is white.")
+    motion_blur: float = Field(0.0, ge=0, le=1, description="Blur along a random direction.")
+    motion_blur_px: int = Field(5, ge=3, le=31, description="Longest blur in pixels of the network's input.")
+    gamma: float = Field(0.0, ge=0, le=1, description="Change the gamma.")
+    gamma_min: float = Field(0.8, gt=0, description="Smallest gamma.")
+    gamma_max: float = Field(1.2, gt=0, description="Largest gamma.")
+    clahe: float = Field(0.0, ge=0, le=1, description="Equalise contrast locally (CLAHE).")
+
+    @model_validator(mode="after")
+    def _gamma_range(self) -> Self:
+        if self.gamma_min > self.gamma_max:
+            raise ValueError(f"gamma_min {self.gamma_min} is above gamma_max {self.gamma_max}")
+        return self
+
+
+class OptimizerConfig(Section):
+    """How a gradient becomes a step."""
+
+    name: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimiser.")
+    lr: float = Field(1e-4, gt=0, description="Learning rate.")
+    lr_reference_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Batch that `lr` is meant for, scaled linearly with the real one; null: not scaled.",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decay of weights (never of biases or normalisation).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, Adam's first beta.")
+
+
+class ScheduleConfig(Section):
+    """How the learning rate changes with time."""
+
+    name: Literal["plateau", "cosine", "constant"] = Field("plateau", description="Rule after the warm-up.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up; 0 for none.")
+    warmup_lr: float = Field(1e-6, ge=0, description="Learning rate at the first step of the warm-up.")
+    factor: float = Field(0.5, gt=0, lt=1, description="Plateau: the learning rate is multiplied by this.")
+    patience: int = Field(5, ge=0, description="Plateau: epochs without improvement before that.")
+    min_lr: float = Field(0.0, ge=0, description="The learning rate never falls below this.")
+
+
+class TrainerConfig(Section):
+    """The loop: how long, how large a batch, on which devices."""
+
+    max_epochs: int = Field(100, ge=1, description="Epochs at most.")
+    batch_size: int = Field(8, ge=1, description="Images per step and device.")
+    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed or 16-mixed on a GPU, 32 on a CPU."
+    )
+    accumulate_grad_batches: int = Field(1, ge=1, description="Batches per optimiser step.")
+    gradient_clip_norm: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0: not clipped.")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Moving average of the weights; 0: off.")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Evaluations without improvement before the end; null: never."
+    )
+    monitor: Literal["ap", "ap50", "val_loss"] = Field(
+        "ap", description="Validation number that chooses best weights, stops early and drives the plateau."
+    )
+    devices: int = Field(1, ge=1, description="Devices; on a CPU, processes.")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one.")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="auto: ddp when devices > 1.")
+    num_threads: int | None = Field(None, ge=1, description="CPU threads of PyTorch; null: its own choice.")
+    channels_last: bool = Field(True, description="Memory format of images and weights.")
+    eval_every_epochs: int = Field(1, ge=1, description="Evaluate on the validation split every n epochs.")
+
+
+class TrackingConfig(Section):
+    """Where the run is recorded besides its own folder."""
+
+    enabled: bool = Field(True, description="Log to MLflow (the address is SIGHTLINE_MLFLOW_URI).")
+    experiment: str = Field("sightline", min_length=1, description="MLflow experiment.")
+
+
+class RunConfig(Section):
+    """Everything that decides a run's result. `model` is the family's own config, checked by its class."""
+
+    family: str = Field(description="Name of the model family.")
+    recipe: str = Field(description="Recipe the run started from.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, data order and augmentation.")
+    model: dict[str, Any] = Field(default_factory=dict, description="The family's config.")
+    data: DataConfig
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    tracking: TrackingConfig = TrackingConfig()

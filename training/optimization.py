@@ -1,0 +1,105 @@
+"""Optimiser and learning rate, from the config."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared.config import OptimizerConfig, RunConfig, ScheduleConfig
+
+_PLATEAU_THRESHOLD = 1e-4  # smallest relative improvement that counts, as in torch's ReduceLROnPlateau
+
+
+def scaled_lr(config: RunConfig) -> float:
+    """Return the learning rate for the real batch: linear in it where `lr_reference_batch` is set."""
+    reference = config.optimizer.lr_reference_batch
+    if reference is None:
+        return config.optimizer.lr
+    trainer = config.trainer
+    batch = trainer.batch_size * trainer.accumulate_grad_batches * trainer.devices
+    return config.optimizer.lr * batch / reference
+
+
+def build_optimizer(config: OptimizerConfig, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Return the optimiser over `network`; weight decay spares biases and normalisation (one dimension)."""
+    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    spared = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    match config.name:
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, betas=(config.momentum, 0.999))
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, betas=(config.momentum, 0.999))
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+class LearningRate:
+    """The learning rate at each optimiser step: linear warm-up, then plateau, cosine or constant.
+
+    `higher_is_better` tells the plateau which way its metric improves.
+    """
+
+    def __init__(
+        self,
+        config: ScheduleConfig,
+        base_lr: float,
+        steps_per_epoch: int,
+        max_epochs: int,
+        *,
+        higher_is_better: bool,
+    ) -> None:
+        self._config, self._base_lr = config, base_lr
+        self._steps_per_epoch, self._max_epochs = steps_per_epoch, max_epochs
+        self._sign = 1.0 if higher_is_better else -1.0
+        self._scale = 1.0  # what the plateau has left of the base
+        self._best: float | None = None
+        self._bad_epochs = 0
+
+    def at(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step`, counted from 0 over the whole run."""
+        config = self._config
+        epoch = step / self._steps_per_epoch
+        if epoch < config.warmup_epochs:
+            return config.warmup_lr + (self._base_lr - config.warmup_lr) * epoch / config.warmup_epochs
+        lr = self._base_lr * self._scale
+        if config.name == "cosine":
+            length = max(self._max_epochs - config.warmup_epochs, 1e-9)
+            progress = min((epoch - config.warmup_epochs) / length, 1.0)
+            lr *= (1 + math.cos(math.pi * progress)) / 2
+        return max(lr, config.min_lr)
+
+    def after_evaluation(self, metric: float, epochs_done: int) -> bool:
+        """Tell the plateau the monitored number; return whether the learning rate fell.
+
+        Nothing is counted during the warm-up, whose first epochs say little about the full rate.
+        """
+        if self._config.name != "plateau" or epochs_done <= self._config.warmup_epochs:
+            return False
+        value = self._sign * metric
+        if self._best is None or value > self._best + _PLATEAU_THRESHOLD * abs(self._best):
+            self._best, self._bad_epochs = value, 0
+            return False
+        self._bad_epochs += 1
+        if self._bad_epochs <= self._config.patience:
+            return False
+        self._scale, self._bad_epochs = self._scale * self._config.factor, 0
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return numbers only."""
+        return {"scale": self._scale, "best": self._best, "bad_epochs": self._bad_epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._scale, self._best, self._bad_epochs = state["scale"], state["best"], state["bad_epochs"]
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
