@@ -1,0 +1,1 @@
+"""Evaluators: what a model gets right, from predictions and truth."""
