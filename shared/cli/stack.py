@@ -56,21 +56,34 @@ def embedded_redis(settings: CommonSettings) -> ProcessSpec:
     return ProcessSpec("redis", command, settings.redis_url, health_path=None)
 
 
-def _service(name: str, module: str, base_url: str) -> ProcessSpec:
-    port = urlsplit(base_url).port
-    environment = {f"SIGHTLINE_{name.upper()}_PORT": str(port)} if port else {}
-    return ProcessSpec(name, [sys.executable, "-m", module], base_url, environment=environment)
+def as_environment(settings: CommonSettings) -> dict[str, str]:
+    """Return the variables that give a process of the stack the same settings as its supervisor has."""
+    names = (
+        "var_dir", "data_root", "runs_root", "repository_root", "database_url", "redis_url",
+        "embedded_redis_port", "mlflow_uri", "detector_url", "jobs_url", "export_url",
+    )  # fmt: skip
+    return {f"SIGHTLINE_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
 def stack(settings: CommonSettings) -> list[ProcessSpec]:
-    """Return every process of a bare machine; Redis only where the settings name no other."""
-    specs = [embedded_redis(settings)] if settings.redis_is_embedded else []
+    """Return every process of a bare machine; Redis only where the settings name no other.
+
+    Raises FileNotFoundError where the bundled Redis is wanted and not installed.
+    """
+    environment = as_environment(settings)
+
+    def service(name: str, url: str) -> ProcessSpec:
+        port = {f"SIGHTLINE_{name.upper()}_PORT": str(urlsplit(url).port or 80)}
+        return ProcessSpec(
+            name, [sys.executable, "-m", f"services.{name}"], url, environment=environment | port
+        )
+
+    broker = [embedded_redis(settings)] if settings.redis_is_embedded else []
+    worker = [sys.executable, "-m", "training.worker"]
     return [
-        *specs,
-        _service("jobs", "services.jobs", settings.jobs_url),
-        _service("export", "services.export", settings.export_url),
-        _service("detector", "services.detector", settings.detector_url),
-        ProcessSpec(
-            "worker", [sys.executable, "-m", "training.worker"], "", health_path=None, stop_after_s=60.0
-        ),
+        *broker,
+        service("jobs", settings.jobs_url),
+        service("export", settings.export_url),
+        service("detector", settings.detector_url),
+        ProcessSpec("worker", worker, "", health_path=None, environment=environment, stop_after_s=60.0),
     ]
