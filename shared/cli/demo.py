@@ -155,15 +155,14 @@ class Demo:
         annotated = self._settings.var_dir / "annotated.jpg"
         body = picture.read_bytes()
         path = f"/v1/models/{MODEL}/detect"
-        with self._phase("detect", f"asking the detector (POST {path})"):
-            with self._client(self._settings.detector_url) as client:
-                _wait_until_served(client, MODEL, self.summary.version, within_s=30)
-                headers = {"Content-Type": "image/jpeg"}
-                answer = call(client, "detector", "POST", path, content=body, headers=headers)
-                with explained("detector"):
-                    drawn = client.post(path, content=body, headers=headers | {"Accept": "image/jpeg"})
-                    drawn.raise_for_status()
-                write_atomic(annotated, drawn.content)
+        headers = {"Content-Type": "image/jpeg"}
+        detect = self._phase("detect", f"asking the detector (POST {path})")
+        with detect, self._client(self._settings.detector_url) as client, explained("detector"):
+            _wait_until_served(client, MODEL, self.summary.version, within_s=30)
+            answer = call(client, "detector", "POST", path, content=body, headers=headers)
+            drawn = client.post(path, content=body, headers=headers | {"Accept": "image/jpeg"})
+            drawn.raise_for_status()
+            write_atomic(annotated, drawn.content)
         self.summary.detections = answer["detections"]
         self.summary.paths |= {"picture": str(picture), "annotated": str(annotated)}
 
