@@ -54,12 +54,16 @@ class DetectionRecord:
 
 @dataclass(slots=True)
 class DetectionSet:
-    """Labelled pictures from one source, and every defect met while reading them."""
+    """Labelled pictures from one source, and every defect met while reading them.
+
+    classes_named is False where the source only numbers its classes; `class_names` then holds stand-ins.
+    """
 
     records: list[DetectionRecord]
     class_names: list[str]
     source: str
     defects: list[Defect] = field(default_factory=list)
+    classes_named: bool = True
 
     def __len__(self) -> int:
         return len(self.records)
