@@ -1,0 +1,1 @@
+"""Submit, watch, cancel, retry and list jobs over HTTP."""

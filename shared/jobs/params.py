@@ -1,0 +1,98 @@
+"""What a job of each kind asks for, checked where it is submitted; free of torch.
+
+A kind that has no model here cannot be submitted; its runner is found by the entry point of the same name
+(group `sightline.jobs`).
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.config.errors import ConfigError, unknown
+from shared.core.files import PathEscapesRoot, resolve_under
+from shared.core.settings import CommonSettings
+from shared.jobs.problems import InvalidParams
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class JobParams(BaseModel):
+    """What the parameters of all kinds share: unknown fields are refused, `check` has the last word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def check(self, settings: CommonSettings) -> None:
+        """Raise InvalidParams where a value is well formed and still cannot be meant on this installation."""
+
+
+class TrainParams(JobParams):
+    """A training run: a family's recipe and the values that differ from it."""
+
+    family: str = Field(max_length=80, examples=["person"])
+    recipe: str = Field("recommended", max_length=80)
+    overrides: list[str] = Field(
+        default_factory=list, max_length=200, examples=[["data.path=cctv", "trainer.max_epochs=20"]]
+    )
+
+    def check(self, settings: CommonSettings) -> None:
+        """Compose the run as the worker will. The data set has to lie under `settings.data_root`."""
+        from shared.config.compose import compose_run
+
+        try:
+            config = compose_run(self.family, self.recipe, list(self.overrides))
+        except ConfigError as error:
+            raise InvalidParams(str(error), errors=error.problems) from error
+        assert settings.data_root is not None
+        try:
+            resolve_under(settings.data_root, config.data.path)
+        except PathEscapesRoot as error:
+            raise InvalidParams(
+                f"data.path: {str(config.data.path)!r} leads out of the data root; give one relative to it",
+                field="data.path",
+            ) from error
+
+
+class ExportParams(JobParams):
+    """A run to be turned into a version of the model repository.
+
+    Whether the run exists is seen by the worker, which is where the runs are.
+    """
+
+    run_id: str = Field(pattern=_NAME, max_length=120, description="Name of a folder under the runs root.")
+    name: str = Field(pattern=_NAME, max_length=80, description="Model in the repository.")
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    promote: bool = Field(True, description="Let the new version go live.")
+
+
+JOB_PARAMS: Mapping[str, type[JobParams]] = MappingProxyType({"train": TrainParams, "export": ExportParams})
+
+
+def checked_params(
+    kind: str,
+    params: dict[str, Any],
+    settings: CommonSettings,
+    models: Mapping[str, type[JobParams]] = JOB_PARAMS,
+) -> dict[str, Any]:
+    """Return `params` with defaults filled in, as they are stored.
+
+    Raises InvalidParams, which names every mistake.
+    """
+    model = models.get(kind)
+    if model is None:
+        raise InvalidParams(unknown("kind of job", kind, models), field="kind")
+    try:
+        checked = model.model_validate(params)
+    except ValidationError as error:
+        mistakes = [_mistake(kind, list(model.model_fields), dict(item)) for item in error.errors()]
+        raise InvalidParams("; ".join(mistakes), errors=mistakes) from error
+    checked.check(settings)
+    return checked.model_dump(mode="json")
+
+
+def _mistake(kind: str, fields: list[str], item: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return unknown(f"parameter of {kind!r}", path, fields)
+    return f"params.{path}: {item['msg']} (got {item['input']!r})"
