@@ -21,6 +21,7 @@ from shared.vision.drawing import draw_detections, encode_jpeg
 MAX_PICTURE_BYTES = 256 * 1024**2
 # What may end one source without ending the run.
 _SOURCE_ERRORS = (OSError, PictureRefused, UnreadableVideo)
+_READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,15 @@ def _write_picture(
     folder: Path,
     wanted: Wanted,
 ) -> SourceResult:
-    document = describe_picture(str(source.path), predictor.model, prediction, predictor.labels)
+    document = describe_picture(str(source.path), predictor.model, prediction)
     result = SourceResult(source, images=1, detections=len(prediction.detections), document=document)
     if wanted.pictures:
-        drawn = draw_detections(picture.rgb, prediction.detections, predictor.labels)
+        drawn = draw_detections(picture.rgb, prediction.detections, prediction.labels)
         result.files.append(_file(folder, source, ".jpg"))
         write_atomic(result.files[-1], encode_jpeg(drawn))
     if wanted.documents:
         result.files.append(_file(folder, source, ".json"))
-        write_atomic(result.files[-1], orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        write_atomic(result.files[-1], orjson.dumps(document, option=_READABLE))
     return result
 
 
@@ -151,9 +152,9 @@ def _annotate_video(
             lines = stack.enter_context(stack.enter_context(atomic_path(result.files[-1])).open("wb"))
         for frame, prediction in _predict_frames(stack, reader, predictor, wanted):
             if append is not None:
-                append(draw_detections(frame.rgb, prediction.detections, predictor.labels))
+                append(draw_detections(frame.rgb, prediction.detections, prediction.labels))
             if lines is not None:
-                lines.write(_frame_line(frame, prediction, predictor.labels))
+                lines.write(_frame_line(frame, prediction))
             result.images += 1
             result.detections += len(prediction.detections)
             on_frame(expected)
@@ -183,13 +184,13 @@ def _predict_frames(
             yield frame, _accepted(prediction)
 
 
-def _frame_line(frame: Frame, prediction: Prediction, labels: Sequence[str]) -> bytes:
+def _frame_line(frame: Frame, prediction: Prediction) -> bytes:
     return orjson.dumps(
         {
             "frame": frame.index,
             "time_s": round(frame.time_s, 6),
             "version": prediction.version,
-            "detections": describe_detections(prediction.detections, labels),
+            "detections": describe_detections(prediction),
         },
         option=orjson.OPT_APPEND_NEWLINE,
     )

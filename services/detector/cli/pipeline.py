@@ -25,7 +25,9 @@ class _Raised:
 _END = object()
 
 
-def read_ahead(items: Iterable[T], depth: int, deadline_s: float = READ_DEADLINE_S) -> Iterator[T]:
+def read_ahead(
+    items: Iterable[T], depth: int, deadline_s: float = READ_DEADLINE_S
+) -> Generator[T, None, None]:
     """Iterate over `items` in a thread of its own, at most `depth` items ahead of the consumer.
 
     Whatever `items` raises is raised here, after the items before it. Raises TimeoutError if the next
@@ -83,7 +85,7 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def map_in_order(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, window: int
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """Yield (item, function(item)) in the order of `items`, with `workers` threads at work.
 
     At most `window` items are taken and not yet given out. What `function` raises is raised when its

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from services.detector.cli.annotate import Wanted
     from services.detector.cli.choose import ModelChoice
     from services.detector.cli.predictors import Predictor
+    from services.detector.cli.report import RunReport
+    from services.detector.cli.sources import Source
 
 
 class OutputFormat(StrEnum):
@@ -29,7 +31,9 @@ def predict(
     ],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Model, as NAME, NAME:VERSION or NAME:ALIAS; alone: the live one."),
+        typer.Option(
+            "--model", "-m", help="Model, as NAME, NAME:VERSION or NAME:ALIAS; alone: the live one."
+        ),
     ] = "person",
     server: Annotated[
         str | None,
@@ -47,7 +51,8 @@ def predict(
         typer.Option("--out", "-o", help="Folder for the results. Default: a new var/predictions/predict…"),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Write into --out even if it is not empty; same names are replaced.")
+        bool,
+        typer.Option("--force", help="Write into --out even if it is not empty; same names are replaced."),
     ] = False,
     format_: Annotated[
         OutputFormat, typer.Option("--format", help="Annotated pictures and videos, JSON, or both.")
@@ -56,7 +61,8 @@ def predict(
         float | None, typer.Option(help="Least score, 0 to 1. Default: the model's own.")
     ] = None,
     iou_threshold: Annotated[
-        float | None, typer.Option(help="IoU above which the weaker box goes, 0 to 1. Default: the model's own.")
+        float | None,
+        typer.Option(help="IoU above which the weaker box goes, 0 to 1. Default: the model's own."),
     ] = None,
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="Most detections per picture. Default: the model's own.")
@@ -73,7 +79,9 @@ def predict(
     ] = 1,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Pictures in work at once. Default: one per core here, 4 on a server."),
+        typer.Option(
+            min=1, max=64, help="Pictures in work at once. Default: one per core here, 4 on a server."
+        ),
     ] = None,
     deadline_s: Annotated[
         float,
@@ -138,7 +146,7 @@ def _run(
 
 
 def _predict_all(
-    sources: list, predictor: "Predictor", folder: Path, wanted: "Wanted", report: "RunReport"
+    sources: list["Source"], predictor: "Predictor", folder: Path, wanted: "Wanted", report: "RunReport"
 ) -> None:
     import httpx
 

@@ -49,9 +49,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was found in one picture of `width` x `height` pixels, and the model version that found it."""
+    """What was found in one picture of `width` x `height` pixels, and the model version that found it.
+
+    `labels` are that version's class names, which `detections.labels` index.
+    """
 
     detections: Detections
+    labels: Sequence[str]
     width: int
     height: int
     version: int
@@ -61,7 +65,6 @@ class Predictor(Protocol):
     """Something that detects; `predict` may be called from `concurrency` threads at once."""
 
     model: str
-    labels: list[str]
     concurrency: int
 
     @property

@@ -35,7 +35,6 @@ class RemotePredictor:
         client: httpx.Client,
         model: str,
         version: str | None,
-        labels: list[str],
         thresholds: dict[str, float | int],
         *,
         concurrency: int,
@@ -43,7 +42,6 @@ class RemotePredictor:
     ) -> None:
         self._client = client
         self.model = model
-        self.labels = labels
         self.concurrency = concurrency
         self._thresholds = thresholds
         self._deadline_s = deadline_s
@@ -109,6 +107,7 @@ def problem_text(response: httpx.Response) -> str:
 def read_prediction(answer: dict[str, Any]) -> Prediction:
     """Return a detect answer as a Prediction."""
     found = answer["detections"]
+    names = {one["label_id"]: one["label"] for one in found}
     boxes = [[one["box"][side] for side in ("x1", "y1", "x2", "y2")] for one in found]
     return Prediction(
         Detections(
@@ -116,6 +115,7 @@ def read_prediction(answer: dict[str, Any]) -> Prediction:
             np.array([one["score"] for one in found], dtype=np.float32),
             np.array([one["label_id"] for one in found], dtype=np.int64),
         ),
+        [names.get(label, str(label)) for label in range(max(names, default=-1) + 1)],
         answer["image"]["width"],
         answer["image"]["height"],
         answer["version"],

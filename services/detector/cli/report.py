@@ -123,9 +123,7 @@ class RunReport:
             "seconds": round(seconds, 3),
             "images_per_s": round((pictures + frames) / seconds, 2),
             "results": [_describe(result) for result in self._results],
-            "problems": [
-                {"source": problem.source, "reason": problem.reason} for problem in self.problems
-            ],
+            "problems": [{"source": problem.source, "reason": problem.reason} for problem in self.problems],
         }
 
     def _show(self, summary: dict[str, Any]) -> None:

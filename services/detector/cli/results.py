@@ -1,11 +1,9 @@
 """Where predictions are written: a folder per run, a document per picture, a line per video frame."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from services.detector.cli.predictors import Prediction
-from shared.vision.boxes import Detections
 
 
 class OutputExists(FileExistsError):
@@ -39,13 +37,14 @@ def named_results_folder(folder: Path, *, force: bool) -> Path:
     return folder
 
 
-def describe_detections(detections: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return detections as the detector's HTTP answers state them: boxes in pixels, best score first."""
+def describe_detections(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return its detections as the detector's HTTP answers state them: boxes in pixels, best score first."""
+    detections = prediction.detections
     return [
         {
             "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
             "score": score,
-            "label": labels[label],
+            "label": prediction.labels[label],
             "label_id": label,
         }
         for (x1, y1, x2, y2), score, label in zip(
@@ -54,14 +53,12 @@ def describe_detections(detections: Detections, labels: Sequence[str]) -> list[d
     ]
 
 
-def describe_picture(
-    source: str, model: str, prediction: Prediction, labels: Sequence[str]
-) -> dict[str, Any]:
+def describe_picture(source: str, model: str, prediction: Prediction) -> dict[str, Any]:
     """Return the document of one picture."""
     return {
         "source": source,
         "model": model,
         "version": prediction.version,
         "image": {"width": prediction.width, "height": prediction.height},
-        "detections": describe_detections(prediction.detections, labels),
+        "detections": describe_detections(prediction),
     }

@@ -21,7 +21,8 @@ class PeerFailed(RuntimeError):
 class Peer:
     """A running `python -m module …` that answers JSON commands line by line."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self._name = name
         self._process = process
         self._answers: queue.Queue[str] = queue.Queue(maxsize=2)  # an answer and the end
         self._printed: list[str] = []
@@ -72,7 +73,7 @@ class Peer:
             self._printed = [*self._printed[-20:], line]
 
     def _failure(self, what: str) -> str:
-        return f"{self._process.args[2]}: {what}\n{''.join(self._printed)}"  # type: ignore[index]
+        return f"{self._name}: {what}\n{''.join(self._printed)}"
 
 
 @contextlib.contextmanager
@@ -85,7 +86,7 @@ def start_peer(module: str, *arguments: str) -> Iterator[Peer]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    peer = Peer(process)
+    peer = Peer(module, process)
     try:
         yield peer
     finally:

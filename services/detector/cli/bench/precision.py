@@ -1,0 +1,91 @@
+"""Versions of one model side by side: latency, throughput, CPU time, size and accuracy, in one run."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.detector.cli.bench.peer import cpu_seconds, start_peer
+from shared.repository.manifest import MODEL_FILE
+from shared.repository.repository import ModelRepository
+
+WARM_UP_IMAGES = 8
+ANSWER_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionPlan:
+    """Which versions run, and how much: per round `images` by `threads` threads, `latency_images` by one."""
+
+    repository: ModelRepository
+    model: str
+    versions: list[int]
+    pictures: Path
+    rounds: int = 5
+    images: int = 100
+    latency_images: int = 40
+    threads: int = 2
+    intra_op: int = 1
+    max_s: float = 600.0
+
+
+@dataclass(slots=True)
+class VersionSamples:
+    """Of one version, one entry per round."""
+
+    latencies_ms: list[float]
+    images_per_s: list[float]
+    cpu_ms: list[float]
+
+
+def measure_precision(plan: PrecisionPlan, on_step: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return one row per version, in the order of `plan.versions`.
+
+    Every round runs every version once, in alternating order, each through the bare loop: what differs is
+    the file alone. Accuracy comes from the manifests, where the export gate wrote it. Raises PeerFailed.
+    """
+    folders = [str(plan.repository.path(plan.model, version)) for version in plan.versions]
+    samples = [VersionSamples([], [], []) for _ in plan.versions]
+    give_up_at = time.monotonic() + plan.max_s
+    module = "services.detector.cli.bench.bare_loop"
+    with start_peer(module, str(plan.pictures), str(plan.intra_op), *folders) as bare:
+
+        def run(index: int, threads: int, count: int) -> dict[str, Any]:
+            return bare.ask(ANSWER_DEADLINE_S, model=index, threads=threads, count=count)
+
+        on_step("warm-up")
+        for index in range(len(folders)):
+            run(index, plan.threads, WARM_UP_IMAGES)
+        for number in range(plan.rounds):
+            if number and time.monotonic() > give_up_at:
+                break
+            on_step(f"round {number + 1}")
+            order = range(len(folders))
+            for index in reversed(order) if number % 2 else order:
+                before = cpu_seconds(bare.pid)
+                answer = run(index, plan.threads, plan.images)
+                samples[index].cpu_ms.append((cpu_seconds(bare.pid) - before) / plan.images * 1000)
+                samples[index].images_per_s.append(plan.images / answer["wall_s"])
+                alone = run(index, 1, plan.latency_images)["latencies_ms"]
+                samples[index].latencies_ms.append(statistics.median(alone))
+    return [_row(plan, version, one, samples[0]) for version, one in zip(plan.versions, samples, strict=True)]
+
+
+def _row(plan: PrecisionPlan, version: int, samples: VersionSamples, first: VersionSamples) -> dict[str, Any]:
+    manifest = plan.repository.manifest(plan.model, version)
+    # Each round against the same round of the first version, so that a drift of the machine cancels.
+    speedups = [mine / theirs for mine, theirs in zip(samples.images_per_s, first.images_per_s, strict=True)]
+    return {
+        "version": version,
+        "precision": manifest.precision,
+        "file_bytes": manifest.files[MODEL_FILE].bytes,
+        "ap": manifest.metrics.after.get("ap"),
+        "ap50": manifest.metrics.after.get("ap50"),
+        "rounds": len(samples.images_per_s),
+        "latency_ms": round(statistics.median(samples.latencies_ms), 2),
+        "images_per_s": round(statistics.median(samples.images_per_s), 2),
+        "cpu_ms_per_image": round(statistics.median(samples.cpu_ms), 2),
+        "speedup": round(statistics.median(speedups), 3),
+    }

@@ -1,0 +1,84 @@
+"""From what the user named, NAME[:VERSION|ALIAS] here or on a server, to something that predicts."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from services.detector.cli.local import LocalPredictor
+from services.detector.cli.predictors import Predictor
+from services.detector.cli.remote import RemotePredictor
+from services.detector.dataplane.session import UnusableGraph
+from services.detector.dataplane.tasks.detection import Overrides
+from services.detector.settings import DetectorSettings
+from shared.cli.client import api_client, call
+from shared.cli.console import ExitCode, fail
+from shared.core.problems import NotFound, Problem, UnprocessableContent
+from shared.core.settings import CommonSettings
+from shared.repository.problems import UnknownModel
+from shared.repository.repository import ModelRepository
+
+SERVER_CONCURRENCY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What was asked for on the command line; `thresholds` holds only those that were given."""
+
+    model: str
+    server: str | None
+    repository: Path | None
+    thresholds: dict[str, float | int]
+    workers: int | None
+    deadline_s: float
+
+    @property
+    def name(self) -> str:
+        return self.model.partition(":")[0]
+
+    @property
+    def version(self) -> str | None:
+        return self.model.partition(":")[2] or None
+
+
+def open_predictor(choice: ModelChoice, settings: CommonSettings) -> Predictor:
+    """Return what predicts; leaves the command with a message where the model or server is not there."""
+    return _open_local(choice, settings) if choice.server is None else _open_remote(choice, settings)
+
+
+def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor:
+    root = choice.repository or settings.repository_root
+    assert root is not None  # CommonSettings fills it in
+    repository = ModelRepository(root)
+    try:
+        if not repository.models():
+            fail(
+                f"there is no model in {repository.root}",
+                hint="export one with `sightline export`, or give --repository or --server",
+                code=ExitCode.NOT_FOUND,
+            )
+        version = repository.resolve(choice.name, choice.version)
+        overrides = Overrides(**choice.thresholds)  # type: ignore[arg-type]
+        return LocalPredictor(
+            repository, choice.name, version, overrides, DetectorSettings(), concurrency=choice.workers
+        )
+    except UnknownModel as error:
+        _fail_unknown_model(error.detail, choice.name, repository.models())
+    except NotFound as error:
+        fail(error.detail, code=ExitCode.NOT_FOUND)
+    except Problem as error:
+        fail(
+            error.detail, code=ExitCode.USAGE if isinstance(error, UnprocessableContent) else ExitCode.FAILURE
+        )
+    except UnusableGraph as error:
+        fail(str(error))
+
+
+def _open_remote(choice: ModelChoice, settings: CommonSettings) -> RemotePredictor:
+    raise NotImplementedError
+
+
+def _fail_unknown_model(detail: str, name: str, known: list[str]) -> NoReturn:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else None
+    fail(detail, hint=hint, code=ExitCode.NOT_FOUND)
