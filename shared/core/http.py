@@ -42,9 +42,9 @@ def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any
     return responses
 
 
-def problem_response(request_path: str, request_id: str, problem: Problem) -> Response:
-    """Return the response that carries `problem`."""
-    document = {
+def problem_document(request_path: str, request_id: str, problem: Problem) -> dict[str, Any]:
+    """Return `problem` as the members of a problem document."""
+    return {
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
@@ -53,6 +53,11 @@ def problem_response(request_path: str, request_id: str, problem: Problem) -> Re
         "request_id": request_id,
         **problem.extras,
     }
+
+
+def problem_response(request_path: str, request_id: str, problem: Problem) -> Response:
+    """Return the response that carries `problem`."""
+    document = problem_document(request_path, request_id, problem)
     return Response(
         orjson.dumps(document, default=str), problem.status, headers=problem.headers, media_type=PROBLEM_JSON
     )

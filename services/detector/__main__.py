@@ -1,0 +1,4 @@
+from services.detector.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Models, their queues and what is done to a picture. Knows nothing of HTTP, so that any transport fits."""

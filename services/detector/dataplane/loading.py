@@ -1,0 +1,83 @@
+"""From a version on disk to one that can answer: verify, open, warm up, start its queue."""
+
+import re
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from services.detector.dataplane.batching import Batcher, BatchPolicy
+from services.detector.dataplane.registry import LoadedVersion
+from services.detector.dataplane.session import SessionOptions, open_session, warm_up
+from services.detector.dataplane.tasks.detection import DetectionTask
+from services.detector.metrics import DetectorMetrics
+from shared.repository import ModelRepository
+from shared.repository.manifest import MODEL_FILE
+from shared.repository.repository import CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How versions are loaded; None for a batch limit takes the one in the model's config.pbtxt."""
+
+    session: SessionOptions
+    policy: BatchPolicy
+    max_batch: int | None
+    max_delay_s: float | None
+    max_pixels: int
+    jpeg_quality: int
+
+
+class VersionLoader:
+    """Loads versions of one repository, all with the same options."""
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        options: LoadOptions,
+        metrics: DetectorMetrics,
+        decode_pool: Executor | None,
+    ) -> None:
+        self._repository = repository
+        self._options = options
+        self._metrics = metrics
+        self._decode_pool = decode_pool
+
+    def load(self, name: str, version: int) -> LoadedVersion:
+        """Return the version, warm. Raises CorruptVersion, UnsupportedManifest, UnusableGraph or OSError."""
+        started = time.monotonic()
+        manifest = self._repository.verify(name, version)
+        session = open_session(
+            self._repository.path(name, version) / MODEL_FILE, manifest, self._options.session
+        )
+        policy = self._policy(name)
+        warm_up(session, manifest, range(1, policy.max_batch + 1))
+        metrics = self._metrics.of_version(name, version)
+        task = DetectionTask(
+            manifest, max_pixels=self._options.max_pixels, jpeg_quality=self._options.jpeg_quality
+        )
+        batcher = Batcher(f"{name} version {version}", session.run, policy, metrics, self._decode_pool)
+        self._metrics.loaded(name, version, session.provider, time.monotonic() - started)
+        return LoadedVersion(manifest, session, task, batcher, metrics)
+
+    def unload(self, loaded: LoadedVersion, timeout_s: float) -> bool:
+        """End a version's threads and let go of its memory; returns whether the threads ended in time."""
+        ended = loaded.batcher.close(timeout_s)
+        self._metrics.unloaded(loaded.name, loaded.version, loaded.session.provider)
+        return ended
+
+    def _policy(self, name: str) -> BatchPolicy:
+        options = self._options
+        max_batch, max_delay_s = options.max_batch, options.max_delay_s
+        if max_batch is None or max_delay_s is None:
+            config = (self._repository.root / name / CONFIG_FILE).read_text()
+            if max_batch is None:  # Triton's 0 says that the graph takes no batch dimension at all
+                max_batch = max(1, _config_number(config, "max_batch_size", 1))
+            if max_delay_s is None:
+                max_delay_s = _config_number(config, "max_queue_delay_microseconds", 0) / 1e6
+        return replace(options.policy, max_batch=max_batch, max_delay_s=max_delay_s)
+
+
+def _config_number(config: str, field: str, default: int) -> int:
+    """Return a number of a config.pbtxt; its comments run from # to the end of the line."""
+    found = re.search(rf"^[^#\n]*\b{field}\s*:\s*(\d+)", config, re.MULTILINE)
+    return int(found[1]) if found else default

@@ -1,0 +1,204 @@
+"""Follows the repository: loads what its aliases name, and unloads what they no longer do.
+
+One thread does all loading. A new version is verified, loaded and warm before an alias changes over to it; a
+version that cannot be loaded changes nothing but what is reported.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.detector.dataplane.loading import VersionLoader
+from services.detector.dataplane.registry import LoadedVersion, ModelRegistry
+from services.detector.dataplane.session import UnusableGraph
+from services.detector.metrics import DetectorMetrics
+from shared.core.logging import get_logger
+from shared.core.problems import Problem
+from shared.repository import ModelRepository
+
+logger = get_logger(__name__)
+
+_UNLOAD_TIMEOUT_S = 60.0
+REPOSITORY = "repository"  # key of a failure that belongs to no alias
+
+_Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(slots=True)
+class _Retry:
+    version: int
+    at: float  # time.monotonic()
+    wait_s: float
+
+
+class RepositoryWatcher:
+    """Keeps a registry equal to a repository's aliases; `start` it once, `stop` it once."""
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        registry: ModelRegistry,
+        loader: VersionLoader,
+        metrics: DetectorMetrics,
+        *,
+        aliases: list[str],
+        poll_interval_s: float,
+        retry_max_s: float,
+    ) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._loader = loader
+        self._metrics = metrics
+        self._aliases = aliases
+        self._poll_interval_s = poll_interval_s
+        self._retry_max_s = retry_max_s
+        self._seen: dict[str, _Signature] = {}
+        self._retries: dict[str, dict[str, _Retry]] = {}  # model, alias
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="repository-watcher", daemon=True)
+        self.scanned = False  # whether every model has been tried once
+        self.problem: str | None = None  # why the repository itself cannot be read
+
+    def start(self) -> None:
+        """Begin to load and to follow, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop following, then unload every version; queued pictures get `timeout_s` to finish."""
+        self._stopping.set()
+        until = time.monotonic() + timeout_s
+        self._thread.join(timeout_s)
+        for loaded in self._registry.close():
+            self._unload(loaded, max(0.0, until - time.monotonic()))
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.scan()
+                self.problem = None
+            except Exception as error:  # the next look may go better, and what is loaded stays
+                if self.problem is None:
+                    logger.exception("repository cannot be read", root=str(self._repository.root))
+                self.problem = f"repository {self._repository.root} cannot be read: {error}"
+            self.scanned = True
+            self._stopping.wait(self._poll_interval_s)
+
+    def scan(self) -> None:
+        """Look at the repository once and act on what has changed."""
+        if not self._repository.root.is_dir() and self._seen:
+            raise FileNotFoundError("the folder is not there any more")  # a lost mount is no order to unload
+        names = self._repository.models()
+        for name in names:
+            if self._stopping.is_set():
+                return
+            self._look_at(name)
+        for name in set(self._seen) - set(names):
+            self._seen.pop(name)
+            self._retries.pop(name, None)
+            self._registry.remove(name)
+            self._metrics.live(name, None)
+            logger.info("model left the repository", model=name)
+        for loaded in self._registry.take_unused():
+            self._unload(loaded, _UNLOAD_TIMEOUT_S)
+
+    def _look_at(self, name: str) -> None:
+        """Follow one model; what is wrong with it is reported and stops no other model."""
+        # The stat comes before the read: a change between the two is then seen in the next round.
+        signature = self._signature(name)
+        due = any(retry.at <= time.monotonic() for retry in self._retries.get(name, {}).values())
+        if name in self._seen and self._seen[name] == signature and not due:
+            return
+        try:
+            versions, aliases = self._repository.versions(name), self._repository.aliases(name)
+        except (Problem, OSError) as error:  # unreadable for now: what is loaded goes on
+            wait_s = self._postpone(name, REPOSITORY, 0)
+            self._seen[name] = signature
+            self._registry.note_failure(name, {REPOSITORY: f"aliases cannot be read: {error}"})
+            self._metrics.load_failed(name, 0, "aliases")
+            logger.exception("aliases cannot be read", model=name, retry_in_s=wait_s)
+            return
+        self._retries.get(name, {}).pop(REPOSITORY, None)
+        self._seen[name] = signature
+        self._registry.update(name, versions, aliases)
+        self._follow(name, {alias: aliases[alias] for alias in self._aliases if alias in aliases})
+
+    def _follow(self, name: str, wanted: dict[str, int]) -> None:
+        """Load the versions in `wanted` (by alias), then change over to those that can be served."""
+        before = self._registry.model(name)
+        serving = dict(before.serving)
+        failures: dict[str, str] = {}
+        available = set(before.loaded)
+        for alias, version in wanted.items():
+            if version not in available:
+                failure = self._load(name, alias, version)
+                if failure is not None:
+                    failures[alias] = failure
+                    continue
+                available.add(version)
+            serving[alias] = version
+        # An alias that was taken away stops being served; one that moved to a broken version does not.
+        serving = {alias: version for alias, version in serving.items() if alias in wanted}
+        self._registry.note_failure(name, failures)
+        self._registry.serve(name, serving)
+        if serving != before.serving:
+            logger.info("aliases changed over", model=name, serving=serving)
+        live = serving.get(self._aliases[0])
+        if live is not None or self._aliases[0] in before.serving:
+            self._metrics.live(name, live)
+
+    def _load(self, name: str, alias: str, version: int) -> str | None:
+        """Load a version into the registry; returns what went wrong, None if nothing did."""
+        retry = self._retries.get(name, {}).get(alias)
+        if retry is not None and retry.version == version and retry.at > time.monotonic():
+            return self._registry.model(name).failures.get(alias, f"version {version} could not be loaded")
+        self._registry.begin_loading(name, version)
+        loaded: LoadedVersion | None = None
+        try:
+            loaded = self._loader.load(name, version)
+        except Exception as error:  # noqa: BLE001 - a broken version must never stop the watcher
+            wait_s = self._postpone(name, alias, version)
+            self._metrics.load_failed(name, version, _reason(error))
+            logger.exception("version cannot be loaded", model=name, version=version, retry_in_s=wait_s)
+            return f"version {version} ({alias}) cannot be loaded: {error}"
+        finally:
+            self._registry.finish_loading(name, loaded)
+        self._retries.get(name, {}).pop(alias, None)
+        logger.info("version loaded", model=name, version=version, provider=loaded.session.provider)
+        return None
+
+    def _postpone(self, name: str, key: str, version: int) -> float:
+        """Plan the next attempt, each twice as far away as the one before; returns the wait in seconds."""
+        retries = self._retries.setdefault(name, {})
+        before = retries.get(key)
+        wait_s = before.wait_s * 2 if before and before.version == version else 1.0
+        wait_s = min(self._retry_max_s, wait_s)
+        retries[key] = _Retry(version, time.monotonic() + wait_s, wait_s)
+        return wait_s
+
+    def _unload(self, loaded: LoadedVersion, timeout_s: float) -> None:
+        ended = self._loader.unload(loaded, timeout_s)
+        log = logger.info if ended else logger.error
+        log("version unloaded", model=loaded.name, version=loaded.version, threads_ended=ended)
+
+    def _signature(self, name: str) -> _Signature:
+        """Return what changes when a model's aliases or its list of versions do; costs two stats."""
+        aliases = self._repository.aliases_path(name)
+        return (_stamp(aliases), _stamp(aliases.parent))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def _reason(error: Exception) -> str:
+    """Return a metric label for why a version could not be loaded; a small fixed set."""
+    if isinstance(error, Problem):
+        return error.code
+    if isinstance(error, UnusableGraph):
+        return "unusable_graph"
+    return "io" if isinstance(error, OSError) else "error"

@@ -1,0 +1,98 @@
+"""The detector's application: everything is put together here and nowhere else."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from services.detector.dataplane.batching import BatchPolicy
+from services.detector.dataplane.loading import LoadOptions, VersionLoader
+from services.detector.dataplane.registry import ModelRegistry
+from services.detector.dataplane.session import SessionOptions
+from services.detector.dataplane.watcher import RepositoryWatcher
+from services.detector.metrics import DetectorMetrics
+from services.detector.routes import detect, models
+from services.detector.settings import DetectorSettings, available_cores
+from services.detector.state import Detector, LifespanState, reasons_not_ready
+from shared.core.http import create_service
+from shared.core.logging import configure_logging
+from shared.core.server import serve
+from shared.core.settings import CommonSettings
+from shared.core.telemetry import new_registry
+from shared.repository import ModelRepository
+
+SERVICE = "detector"
+
+
+def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
+    """Return the application; models are loaded once its lifespan has begun."""
+    metrics_registry = new_registry()
+    detector = _create_detector(common, settings, metrics_registry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
+        cv2.setNumThreads(1)  # pictures are what runs side by side here, not the rows of one picture
+        detector.watcher.start()
+        try:
+            yield {"detector": detector}
+        finally:
+            detector.watcher.stop(settings.drain_s)
+
+    return create_service(
+        name=SERVICE,
+        title="Sightline detector",
+        description="Finds objects in pictures, with the models that the repository calls live.",
+        settings=common,
+        lifespan=lifespan,
+        routers=[models.router, detect.router],
+        ready=lambda _: reasons_not_ready(detector),
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        registry=metrics_registry,
+    )
+
+
+def _create_detector(
+    common: CommonSettings, settings: DetectorSettings, metrics_registry: CollectorRegistry
+) -> Detector:
+    assert common.repository_root is not None  # filled in by its validator
+    repository = ModelRepository(common.repository_root)
+    registry = ModelRegistry(settings.aliases[0])
+    metrics = DetectorMetrics(metrics_registry)
+    on_cpu = settings.provider == "cpu"
+    options = LoadOptions(
+        session=SessionOptions(settings.provider, settings.intra_op_threads),
+        policy=BatchPolicy(queue_size=settings.queue_size, instances=settings.worker_threads),
+        max_batch=1 if settings.max_batch is None and on_cpu else settings.max_batch,
+        max_delay_s=None if settings.max_delay_ms is None else settings.max_delay_ms / 1000,
+        max_pixels=settings.max_pixels,
+        jpeg_quality=settings.jpeg_quality,
+    )
+    pool = ThreadPoolExecutor(settings.decode_threads or available_cores(), thread_name_prefix="decode")
+    watcher = RepositoryWatcher(
+        repository,
+        registry,
+        VersionLoader(repository, options, metrics, pool),
+        metrics,
+        aliases=settings.aliases,
+        poll_interval_s=settings.poll_interval_s,
+        retry_max_s=settings.retry_max_s,
+    )
+    return Detector(settings, repository, registry, watcher)
+
+
+def run() -> None:
+    """Read the settings and serve until told to stop."""
+    common, settings = CommonSettings(), DetectorSettings()
+    configure_logging(common, SERVICE)
+    serve(
+        lambda: create_app(common, settings),
+        host=settings.host,
+        port=settings.port,
+        settings=common,
+        drain_s=settings.drain_s,
+        lame_duck_s=settings.lame_duck_s,
+    )

@@ -1,0 +1,139 @@
+"""The detector's own metrics; those of the HTTP shell are in shared.core.telemetry."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_STAGE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+_IMAGE_BUCKETS_BYTES = tuple(2**exponent for exponent in range(12, 26, 2))
+_LOAD_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMetrics:
+    """The metrics of one loaded version, their labels filled in: finding a child costs a lock each time."""
+
+    requests: Counter  # still without `outcome`
+    queue: Histogram
+    preprocess: Histogram
+    compute: Histogram
+    postprocess: Histogram
+    batch_size: Histogram
+    batches: Counter  # still without `reason`
+    dropped: Counter  # still without `reason`
+    queue_depth: Gauge
+    image_bytes: Histogram
+    labels: tuple[str, str]
+
+    def count(self, outcome: str) -> None:
+        """Count one picture by how it ended."""
+        self.requests.labels(*self.labels, outcome).inc()
+
+    def drop(self, reason: str) -> None:
+        """Count one picture that was taken out before compute."""
+        self.dropped.labels(*self.labels, reason).inc()
+
+    def batch(self, size: int, reason: str) -> None:
+        """Count one session run of `size` pictures and why it did not wait for more."""
+        self.batch_size.observe(size)
+        self.batches.labels(*self.labels, reason).inc()
+
+
+class DetectorMetrics:
+    """Defines the metrics in `registry`; a version is labelled by its number, never by an alias."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(
+                f"sightline_detector_{name}", text, ["model", "version"], buckets=buckets, registry=registry
+            )
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(
+                f"sightline_detector_{name}", text, ["model", "version", *labels], registry=registry
+            )
+
+        self._requests = counter("requests_total", "Pictures by how they ended.", "outcome")
+        self._queue = histogram("queue_seconds", "Wait of a picture in the queue.", _STAGE_BUCKETS_S)
+        self._preprocess = histogram(
+            "preprocess_seconds", "Decoding and letterboxing, as a picture meets it.", _STAGE_BUCKETS_S
+        )
+        self._compute = histogram(
+            "compute_seconds", "The session run, as a picture meets it.", _STAGE_BUCKETS_S
+        )
+        self._postprocess = histogram(
+            "postprocess_seconds", "Thresholds, suppression and drawing.", _STAGE_BUCKETS_S
+        )
+        self._batch_size = histogram("batch_size", "Pictures in one session run.", _BATCH_BUCKETS)
+        self._batches = counter(
+            "batches_total", "Session runs by why they left: full, delay or drain.", "reason"
+        )
+        self._dropped = counter("dropped_total", "Pictures dropped before compute.", "reason")
+        self._image_bytes = histogram("image_bytes", "Size of encoded pictures.", _IMAGE_BUCKETS_BYTES)
+        self._queue_depth = Gauge(
+            "sightline_detector_queue_depth", "Pictures waiting.", ["model", "version"], registry=registry
+        )
+        self._loaded = Gauge(
+            "sightline_detector_version_loaded",
+            "1 for each loaded version, with the provider its session really uses.",
+            ["model", "version", "provider"],
+            registry=registry,
+        )
+        self._live = Gauge(
+            "sightline_detector_live_version",
+            "Number of the version that answers requests that name none.",
+            ["model"],
+            registry=registry,
+        )
+        self._load_seconds = Histogram(
+            "sightline_detector_load_seconds",
+            "Verifying, loading and warming up a version.",
+            ["model"],
+            buckets=_LOAD_BUCKETS_S,
+            registry=registry,
+        )
+        self._load_failures = Counter(
+            "sightline_detector_load_failures_total",
+            "Versions that could not be loaded, each attempt.",
+            ["model", "version", "reason"],
+            registry=registry,
+        )
+
+    def of_version(self, model: str, version: int) -> VersionMetrics:
+        """Return the metrics of one version with their labels filled in."""
+        labels = (model, str(version))
+        return VersionMetrics(
+            requests=self._requests,
+            queue=self._queue.labels(*labels),
+            preprocess=self._preprocess.labels(*labels),
+            compute=self._compute.labels(*labels),
+            postprocess=self._postprocess.labels(*labels),
+            batch_size=self._batch_size.labels(*labels),
+            batches=self._batches,
+            dropped=self._dropped,
+            queue_depth=self._queue_depth.labels(*labels),
+            image_bytes=self._image_bytes.labels(*labels),
+            labels=labels,
+        )
+
+    def loaded(self, model: str, version: int, provider: str, duration_s: float) -> None:
+        """Record that a version is loaded and warm."""
+        self._loaded.labels(model, str(version), provider).set(1)
+        self._load_seconds.labels(model).observe(duration_s)
+
+    def unloaded(self, model: str, version: int, provider: str) -> None:
+        """Record that a version is gone."""
+        self._loaded.remove(model, str(version), provider)
+        self._queue_depth.remove(model, str(version))
+
+    def load_failed(self, model: str, version: int, reason: str) -> None:
+        """Record that an attempt to load a version failed."""
+        self._load_failures.labels(model, str(version), reason).inc()
+
+    def live(self, model: str, version: int | None) -> None:
+        """Record which version answers requests that name none; None when there is none any more."""
+        if version is not None:
+            self._live.labels(model).set(version)
+        else:
+            self._live.remove(model)

@@ -1,0 +1,1 @@
+"""The native REST transport over the data plane."""

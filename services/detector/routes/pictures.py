@@ -1,0 +1,98 @@
+"""Pictures and form fields out of a request's body, raw or multipart."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from services.detector.dataplane.problems import EmptyPicture
+from services.detector.dataplane.tasks.detection import Overrides
+from services.detector.schemas import ThresholdFields
+from shared.core.problems import PayloadTooLarge, UnprocessableContent, UnsupportedMediaType
+
+
+class TooManyPictures(PayloadTooLarge):
+    code, title = "too_many_images", "Too many pictures in one request"
+
+
+class WrongForm(UnprocessableContent):
+    code, title = "wrong_form", "Wrong form fields"
+
+
+class NoForm(UnsupportedMediaType):
+    code, title = "not_multipart", "Not a multipart form"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureForm:
+    """What a request holds: encoded pictures, and the thresholds asked for."""
+
+    pictures: list[bytes]
+    overrides: Overrides
+
+
+async def read_picture(request: Request, query: ThresholdFields) -> PictureForm:
+    """Return the one picture of a request: its whole body, or the form's file `image`."""
+    if not _is_form(request):
+        return PictureForm([await request.body()], _overrides(query))
+    return await _read_form(request, query, field="image", max_pictures=1)
+
+
+async def read_pictures(request: Request, query: ThresholdFields, max_pictures: int) -> PictureForm:
+    """Return the pictures of a form, its files `images`, in their order."""
+    if not _is_form(request):
+        raise NoForm(
+            f"Content-Type {request.headers.get('content-type', '')!r} cannot hold several pictures; "
+            "send multipart/form-data with one file field `images` for each"
+        )
+    return await _read_form(request, query, field="images", max_pictures=max_pictures)
+
+
+def _is_form(request: Request) -> bool:
+    content_type = request.headers.get("content-type", "")
+    return content_type.split(";", 1)[0].strip().lower() == "multipart/form-data"
+
+
+async def _read_form(
+    request: Request, query: ThresholdFields, *, field: str, max_pictures: int
+) -> PictureForm:
+    # One file more than allowed, so that there is something to count; the body limit bounds the rest.
+    async with request.form(max_files=max_pictures + 1, max_fields=16) as form:
+        pictures: list[bytes] = []
+        thresholds: dict[str, str] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile) and name == field:
+                pictures.append(await value.read())
+            elif isinstance(value, str) and name in ThresholdFields.model_fields and name not in thresholds:
+                thresholds[name] = value
+            else:
+                raise WrongForm(
+                    f"the form field {name!r} does not belong; send the file field {field!r} and, each once "
+                    f"and as text, {', '.join(ThresholdFields.model_fields)}"
+                )
+    if not pictures:
+        raise EmptyPicture(f"the form has no file field {field!r}")
+    if len(pictures) > max_pictures:
+        raise TooManyPictures(
+            f"the form has more than {max_pictures} picture{'s' if max_pictures > 1 else ''}; "
+            "send them in several requests",
+            limit=max_pictures,
+        )
+    return PictureForm(pictures, _overrides(query, thresholds))
+
+
+def _overrides(query: ThresholdFields, form: dict[str, str] | None = None) -> Overrides:
+    """Return the thresholds asked for; raises RequestValidationError for a field out of its range."""
+    asked = query.model_dump(exclude_none=True)
+    if form:
+        if twice := sorted(asked.keys() & form.keys()):
+            raise WrongForm(f"{', '.join(twice)} stands in the query and in the form; state it once")
+        try:
+            asked |= ThresholdFields.model_validate(form).model_dump(exclude_none=True)
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**item, "loc": ("form", *item["loc"])} for item in error.errors(include_context=False)]
+            ) from error
+    return Overrides(**asked)

@@ -1,0 +1,107 @@
+"""What the detector's answers look like. Routes write plain dictionaries; tests hold them to these."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.core.http import ProblemDocument
+
+
+class ThresholdFields(BaseModel):
+    """What a request may state in place of the model's own thresholds, as query or form fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    iou_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    max_detections: Annotated[int | None, Field(ge=1, le=10_000)] = None
+
+
+class Box(BaseModel):
+    """Corners in pixels of the upright picture; (0, 0) is its upper left corner."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+class Detection(BaseModel):
+    box: Box
+    score: float = Field(ge=0, le=1)
+    label: str
+    label_id: int = Field(ge=0)
+
+
+class ImageSize(BaseModel):
+    """Pixels, after the rotation that the picture's EXIF data asks for."""
+
+    width: int
+    height: int
+
+
+class TimingMs(BaseModel):
+    """Milliseconds; in a batch, preprocess and compute are those of the whole batch."""
+
+    queue: float
+    preprocess: float
+    compute: float
+    postprocess: float
+
+
+class PictureAnswer(BaseModel):
+    image: ImageSize
+    detections: list[Detection]
+    timing_ms: TimingMs
+
+
+class DetectAnswer(PictureAnswer):
+    model: str
+    version: int
+
+
+class PictureProblem(BaseModel):
+    problem: ProblemDocument
+
+
+class BatchAnswer(BaseModel):
+    model: str
+    version: int
+    results: list[PictureAnswer | PictureProblem] = Field(
+        description="One for each picture, in the order sent; one that failed has a problem in its place."
+    )
+
+
+class ModelView(BaseModel):
+    """One model of the repository, as this server has it."""
+
+    name: str
+    state: Literal["ready", "loading", "unavailable"]
+    version: int | None = Field(description="The version that answers requests that name none.")
+    task: str | None
+    precision: str | None
+    provider: str | None = Field(description="The ONNX Runtime provider that version really runs on.")
+    loaded: list[int] = Field(description="Versions that can answer now.")
+    aliases: dict[str, int] = Field(description="As the repository has them.")
+    problems: list[str] = Field(description="Why an alias is not followed, or why nothing is loaded.")
+
+
+class ModelList(BaseModel):
+    models: list[ModelView]
+
+
+class VersionView(BaseModel):
+    version: int
+    aliases: list[str]
+    loaded: bool
+
+
+class VersionList(BaseModel):
+    model: str
+    versions: list[VersionView]
+
+
+class Labels(BaseModel):
+    model: str
+    version: int
+    labels: list[str] = Field(description="Names in the order of label_id.")

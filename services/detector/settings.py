@@ -1,0 +1,111 @@
+"""The detector's settings, read from `SIGHTLINE_DETECTOR_…` environment variables."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its affinity, and the container's quota rounded up."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = _CGROUP_CPU_MAX.read_text().split()
+    except (OSError, ValueError):  # no cgroup v2 here: the affinity is all there is to know
+        return cores
+    return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
+
+
+class DetectorSettings(BaseSettings):
+    """Where the detector listens, how it runs models and what it accepts."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_DETECTOR_", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8100, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="ONNX Runtime execution provider to run on.")
+    allow_provider_fallback: bool = Field(
+        False, description="Be ready although a session runs on another provider than the one asked for."
+    )
+    intra_op_threads: int = Field(
+        1, ge=1, description="Threads of one session run. More of them shorten a lone request, fewer in all."
+    )
+    instances: int | None = Field(
+        None,
+        ge=1,
+        description="Threads per loaded version that take pictures from its queue. "
+        "Default: cores / intra-op threads on a CPU, 2 on CUDA.",
+    )
+    max_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Most pictures in one session run. Default: 1 on a CPU, where batching gains nothing, "
+        "max_batch_size of config.pbtxt on CUDA.",
+    )
+    max_delay_ms: float | None = Field(
+        None,
+        ge=0,
+        description="Longest wait for a batch to fill. "
+        "Default: max_queue_delay_microseconds of config.pbtxt.",
+    )
+    decode_threads: int | None = Field(
+        None, ge=1, description="Threads that decode the pictures of one batch. Default: the cores."
+    )
+
+    queue_size: int = Field(
+        128, ge=1, description="Pictures that may wait per loaded version; more are refused with 429."
+    )
+    deadline_s: float = Field(10.0, gt=0, description="Longest wait in the queue before 504, in seconds.")
+    compute_timeout_s: float = Field(
+        30.0, gt=0, description="Longest wait for a picture that has left the queue before 504, in seconds."
+    )
+    max_body_bytes: int = Field(32 * 2**20, ge=1, description="Largest request body, in bytes.")
+    body_timeout_s: float = Field(
+        30.0, gt=0, description="Longest wait for a body to arrive before 408, in seconds."
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="Largest picture, width × height; read from its header before decoding."
+    )
+    max_batch_images: int = Field(16, ge=1, description="Most pictures in one request to the batch endpoint.")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of annotated pictures.")
+
+    aliases: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: ["live"],
+        min_length=1,
+        description="Aliases whose versions are kept loaded, separated by commas. "
+        "A request that names no version goes to the first.",
+    )
+    poll_interval_s: float = Field(
+        0.5, gt=0, description="How often the repository is looked at for moved aliases, in seconds."
+    )
+    retry_max_s: float = Field(
+        60.0,
+        gt=0,
+        description="Longest wait before a version that failed to load is tried again, in seconds.",
+    )
+    drain_s: float = Field(
+        20.0, gt=0, description="How long requests in flight may take to finish after SIGTERM, in seconds."
+    )
+    lame_duck_s: float = Field(
+        0.0, ge=0, description="How long new requests are still taken after SIGTERM while /readyz says 503."
+    )
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [alias for alias in (part.strip() for part in value.split(",")) if alias]
+        return value
+
+    @property
+    def worker_threads(self) -> int:
+        """`instances` with its default filled in."""
+        if self.instances is not None:
+            return self.instances
+        # Two on CUDA: one batch is decoded while the other computes.
+        return 2 if self.provider == "cuda" else max(1, available_cores() // self.intra_op_threads)
