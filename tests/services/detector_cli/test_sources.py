@@ -1,0 +1,89 @@
+"""Files, folders and patterns become sources with unique result names."""
+
+from pathlib import Path
+
+import pytest
+
+from services.detector.cli.sources import find_sources
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a.jpg", "b.PNG", "notes.txt", ".hidden.jpg", "clip.MP4", "deep/c.webp", "deep/.git/d.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(sources: list) -> list[tuple[str, str, str]]:
+    return [(str(source.path), source.kind, str(source.stem)) for source in sources]
+
+
+def test_a_folder_gives_its_pictures_and_videos_but_not_those_below_it(folder: Path):
+    sources, problems = find_sources(["."])
+    assert problems == []
+    assert names(sources) == [("a.jpg", "picture", "a"), ("b.PNG", "picture", "b"), ("clip.MP4", "video", "clip")]
+
+
+def test_recursive_keeps_the_subfolders_in_the_names_of_results(folder: Path):
+    sources, _ = find_sources(["."], recursive=True)
+    assert ("deep/c.webp", "picture", "deep/c") in names(sources)
+    assert not any("d.jpg" in path for path, _, _ in names(sources))
+
+
+def test_a_pattern_is_expanded(folder: Path):
+    sources, problems = find_sources(["*.jpg", "**/*.webp"])
+    assert [path for path, _, _ in names(sources)] == ["a.jpg", "deep/c.webp"]
+    assert problems == []
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path):
+    (folder / "cam[1].jpg").write_bytes(b"")
+    sources, _ = find_sources(["cam[1].jpg"])
+    assert names(sources) == [("cam[1].jpg", "picture", "cam[1]")]
+
+
+def test_a_file_named_twice_is_taken_once(folder: Path):
+    sources, _ = find_sources(["a.jpg", "./a.jpg", "*.jpg"])
+    assert len(sources) == 1
+
+
+def test_a_named_file_without_a_known_suffix_counts_as_a_picture(folder: Path):
+    sources, problems = find_sources(["notes.txt"])
+    assert names(sources) == [("notes.txt", "picture", "notes")]
+    assert problems == []
+
+
+def test_equal_names_from_different_folders_do_not_collide(folder: Path):
+    for other in ("one", "two"):
+        (folder / other).mkdir()
+        (folder / other / "x.jpg").write_bytes(b"")
+    (folder / "X.bmp").write_bytes(b"")
+    sources, _ = find_sources(["one/x.jpg", "two/x.jpg", "X.bmp"])
+    assert [str(source.stem) for source in sources] == ["x", "x-2", "X-3"]
+
+
+def test_a_picture_called_summary_leaves_that_name_to_the_run(folder: Path):
+    (folder / "summary.jpg").write_bytes(b"")
+    sources, _ = find_sources(["summary.jpg"])
+    assert str(sources[0].stem) == "summary-2"
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("absent.jpg", "no such file or folder"),
+        ("*.tiff", "no file matches"),
+        ("empty", "no picture or video in this folder"),
+        ("outer", "add --recursive"),
+    ],
+)
+def test_what_gives_nothing_is_named_with_its_reason(folder: Path, argument: str, reason: str):
+    (folder / "empty").mkdir()
+    (folder / "outer/inner").mkdir(parents=True)
+    (folder / "outer/inner/x.jpg").write_bytes(b"")
+    sources, problems = find_sources(["a.jpg", argument])
+    assert len(sources) == 1
+    assert [(problem.source, reason in problem.reason) for problem in problems] == [(argument, True)]
