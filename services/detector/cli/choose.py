@@ -3,7 +3,10 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from httpx import URL, InvalidURL
 
 from services.detector.cli.local import LocalPredictor
 from services.detector.cli.predictors import Predictor
@@ -11,7 +14,7 @@ from services.detector.cli.remote import RemotePredictor
 from services.detector.dataplane.session import UnusableGraph
 from services.detector.dataplane.tasks.detection import Overrides
 from services.detector.settings import DetectorSettings
-from shared.cli.client import api_client, call
+from shared.cli.client import api_client, explained, fail_with_problem
 from shared.cli.console import ExitCode, fail
 from shared.core.problems import NotFound, Problem, UnprocessableContent
 from shared.core.settings import CommonSettings
@@ -19,6 +22,8 @@ from shared.repository.problems import UnknownModel
 from shared.repository.repository import ModelRepository
 
 SERVER_CONCURRENCY = 4
+# Longer than a detector lets a picture wait and compute by default, 10 s and 30 s.
+SERVER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,50 @@ def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor
 
 
 def _open_remote(choice: ModelChoice, settings: CommonSettings) -> RemotePredictor:
-    raise NotImplementedError
+    assert choice.server is not None
+    client = api_client(settings, _checked_address(choice.server), timeout_s=SERVER_TIMEOUT_S)
+    with explained("detector"):
+        response = client.get(f"/v1/models/{quote(choice.name, safe='')}")
+    if response.is_error:
+        fail_with_problem(response)
+    if choice.version is not None:
+        _check_version_is_loaded(choice, response.json())
+    return RemotePredictor(
+        client,
+        choice.name,
+        choice.version,
+        choice.thresholds,
+        concurrency=choice.workers or SERVER_CONCURRENCY,
+        deadline_s=choice.deadline_s,
+    )
+
+
+def _checked_address(server: str) -> str:
+    try:
+        url = URL(server)
+    except InvalidURL as error:
+        fail(f"--server {server!r} is no address: {error}", code=ExitCode.USAGE)
+    if url.scheme not in ("http", "https") or not url.host:
+        fail(
+            f"--server {server!r} is no address of a server",
+            hint="write it as http://127.0.0.1:8100",
+            code=ExitCode.USAGE,
+        )
+    return server
+
+
+def _check_version_is_loaded(choice: ModelChoice, view: dict[str, Any]) -> None:
+    asked = choice.version or ""
+    version = int(asked) if asked.isascii() and asked.isdecimal() else view["aliases"].get(asked)
+    if version not in view["loaded"]:
+        loaded = ", ".join(map(str, view["loaded"])) or "none"
+        aliases = ", ".join(f"{alias} = {number}" for alias, number in sorted(view["aliases"].items()))
+        fail(
+            f"the detector has no version {asked!r} of {choice.name} loaded; loaded: {loaded}; "
+            f"aliases: {aliases or 'none'}",
+            hint="add its alias to SIGHTLINE_DETECTOR_ALIASES there, or leave out --server to run it here",
+            code=ExitCode.NOT_FOUND,
+        )
 
 
 def _fail_unknown_model(detail: str, name: str, known: list[str]) -> NoReturn:

@@ -102,6 +102,12 @@ def predict(
     from services.detector.cli.annotate import Wanted
     from services.detector.cli.choose import ModelChoice
 
+    if batch > 1 and server is not None and ":" in model:
+        fail(
+            "a server takes several pictures at once for its live version only",
+            hint="leave out --batch, or the version in --model",
+            code=ExitCode.USAGE,
+        )
     choice = ModelChoice(model, server, repository, thresholds, workers, deadline_s)
     wanted = Wanted(
         pictures=format_ is not OutputFormat.JSON,
@@ -151,7 +157,9 @@ def _predict_all(
     import httpx
 
     from services.detector.cli.annotate import annotate_pictures, annotate_video
-    from services.detector.cli.remote import ServerUnavailable, problem_text
+    from services.detector.cli.remote import ServerUnavailable
+    from shared.cli.client import fail_with_problem
+    from shared.core.problems import Problem
 
     pictures = [source for source in sources if source.kind == "picture"][: wanted.limit]
     videos = [source for source in sources if source.kind == "video"]
@@ -165,7 +173,9 @@ def _predict_all(
     except ServerUnavailable as error:
         fail(str(error), hint=f"finished results are in {folder}", code=ExitCode.UNAVAILABLE)
     except httpx.HTTPStatusError as error:
-        fail(f"the detector at {predictor.source} answered: {problem_text(error.response)}")
+        fail_with_problem(error.response)
+    except Problem as error:  # the model itself is at fault, so the next picture would fare no better
+        fail(error.detail)
 
 
 def _results_folder(out: Path | None, parent: Path, *, force: bool) -> Path:

@@ -11,8 +11,8 @@ import numpy as np
 from services.detector.cli.predictors import Picture, PictureRefused, Prediction
 from shared.vision.boxes import Detections
 
-# Busy, or starting, draining and stopped: asking again helps.
-_PASSING = frozenset({429, 503})
+# Busy (queue full, or waited too long in it), starting or draining: asking again helps.
+_PASSING = frozenset({429, 503, 504})
 # The picture or its thresholds are at fault; the next picture may be fine.
 _REFUSED = frozenset({400, 413, 415, 422})
 _FIRST_WAIT_S = 0.2
@@ -54,7 +54,7 @@ class RemotePredictor:
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:
         """See Predictor. Raises ServerUnavailable, or httpx.HTTPStatusError for what no retry mends."""
-        return [self._predict_one(picture) for picture in pictures]
+        return [self._predict_one(pictures[0])] if len(pictures) == 1 else self._predict_batch(pictures)
 
     def close(self) -> None:
         self._client.close()
@@ -70,6 +70,17 @@ class RemotePredictor:
             return PictureRefused(problem_text(response))
         response.raise_for_status()
         return read_prediction(response.json())
+
+    def _predict_batch(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:
+        files = [("images", ("image", picture.encoded, "application/octet-stream")) for picture in pictures]
+        response = self._post(self._detect_batch, files=files, params=self._thresholds)
+        response.raise_for_status()
+        answer = response.json()
+        version = {"version": answer["version"]}
+        return [
+            PictureRefused(one["problem"]["detail"]) if "problem" in one else read_prediction(one | version)
+            for one in answer["results"]
+        ]
 
     def _post(self, path: str, **request: Any) -> httpx.Response:
         give_up_at = time.monotonic() + self._deadline_s

@@ -38,8 +38,12 @@ def named_results_folder(folder: Path, *, force: bool) -> Path:
 
 
 def describe_detections(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return its detections as the detector's HTTP answers state them: boxes in pixels, best score first."""
-    detections = prediction.detections
+    """Return its detections as the detector's HTTP answers state them, best score first.
+
+    Boxes are in pixels, to a thousandth; scores to a millionth.
+    """
+    found = prediction.detections
+    boxes, scores = found.boxes.astype("float64").round(3), found.scores.astype("float64").round(6)
     return [
         {
             "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
@@ -48,7 +52,7 @@ def describe_detections(prediction: Prediction) -> list[dict[str, Any]]:
             "label_id": label,
         }
         for (x1, y1, x2, y2), score, label in zip(
-            detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+            boxes.tolist(), scores.tolist(), found.labels.tolist(), strict=True
         )
     ]
 
