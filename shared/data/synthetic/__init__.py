@@ -1,0 +1,1 @@
+"""Generated data sets: seeded, with exact labels, for demonstrations and tests."""
