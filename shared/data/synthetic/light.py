@@ -33,8 +33,8 @@ def draw_light(rng: np.random.Generator) -> Light:
         noise, shadow = rng.uniform(3, 10), rng.uniform(0, 0.4)
     else:
         tint = rng.uniform(-0.2, 0.25)  # moonlight to sodium lamps
-        level, cast = rng.uniform(0.22, 0.5), np.array([1 + tint, 1.0, 1 - tint])
-        noise, shadow = rng.uniform(4, 13), 0.0
+        level, cast = rng.uniform(0.3, 0.55), np.array([1 + tint, 1.0, 1 - tint])
+        noise, shadow = rng.uniform(3, 10), 0.0
     grid = np.full((_CELLS, _CELLS), level, np.float32) * _slope(rng)
     if name != "day":
         for _ in range(int(rng.integers(0, 4))):
