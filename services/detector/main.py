@@ -16,7 +16,7 @@ from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.metrics import DetectorMetrics
 from services.detector.routes import detect, models
 from services.detector.settings import DetectorSettings, available_cores
-from services.detector.state import Detector, LifespanState, reasons_not_ready
+from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
 from shared.core.http import create_service
 from shared.core.logging import configure_logging
 from shared.core.server import serve
@@ -49,6 +49,7 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         lifespan=lifespan,
         routers=[models.router, detect.router],
         ready=lambda _: reasons_not_ready(detector),
+        warnings=lambda _: failures(detector),
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,
         registry=metrics_registry,

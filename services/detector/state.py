@@ -44,7 +44,7 @@ def reasons_not_ready(detector: Detector) -> list[str]:
     if not serving:
         root = detector.repository.root
         empty = f"repository {root} holds no model; export one, or point SIGHTLINE_REPOSITORY_ROOT elsewhere"
-        reasons += _failures(detector) or loading or [empty if not models else f"no model in {root} is live"]
+        reasons += failures(detector) or loading or [empty if not models else f"no model in {root} is live"]
     if not detector.settings.allow_provider_fallback:
         reasons += [
             f"{name} version {version}: {loaded.session.provider_asked} was asked for and "
@@ -57,7 +57,8 @@ def reasons_not_ready(detector: Detector) -> list[str]:
     return reasons
 
 
-def _failures(detector: Detector) -> list[str]:
+def failures(detector: Detector) -> list[str]:
+    """Return what is wrong with any model, although others, or its earlier version, still answer."""
     return [
         f"{name}: {failure}"
         for name, model in detector.registry.models().items()

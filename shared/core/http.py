@@ -75,10 +75,12 @@ def create_service(
     body_timeout_s: float = 30.0,
     description: str = "",
     registry: CollectorRegistry | None = None,
+    warnings: Ready = lambda _: [],
 ) -> FastAPI:
     """Return an application with the routes in `routers` and everything that services have in common.
 
-    `ready` returns the reasons for not being ready, an empty list when there is none. `app.state` holds
+    `ready` returns the reasons for not being ready, an empty list when there is none; `warnings` what an
+    operator should see in /readyz although requests are answered. `app.state` holds
     `registry` (Prometheus), `settings` and `draining`, which the server sets when it is told to stop.
     """
     app = FastAPI(
@@ -89,7 +91,7 @@ def create_service(
     app.state.draining = False
     for router in routers:
         app.include_router(router)
-    app.include_router(_operations(ready))
+    app.include_router(_operations(ready, warnings))
     app.add_exception_handler(Problem, _on_problem)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _on_validation_error)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _on_http_exception)  # type: ignore[arg-type]
@@ -105,7 +107,7 @@ def create_service(
     return app
 
 
-def _operations(ready: Ready) -> APIRouter:
+def _operations(ready: Ready, warnings: Ready) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/livez", summary="Is the process alive?")
@@ -121,7 +123,11 @@ def _operations(ready: Ready) -> APIRouter:
         reasons = ready(request.app)
         if request.app.state.draining:
             reasons = ["draining: the process was told to stop", *reasons]
-        body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        body = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "warnings": warnings(request.app),
+        }
         return Response(orjson.dumps(body), 503 if reasons else 200, media_type="application/json")
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

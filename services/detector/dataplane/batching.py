@@ -178,7 +178,8 @@ class Batcher:
                 self._changed.wait()
             reason = self._wait_for_more()
             now = time.monotonic()
-            batch, expired = [], []
+            batch: list[Ticket] = []
+            expired: list[Ticket] = []
             while self._queue and len(batch) < self._policy.max_batch:
                 ticket = self._queue.popleft()
                 (batch if now < ticket.deadline else expired).append(ticket)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from services.detector.dataplane.batching import Timing, Work
+from services.detector.dataplane.batching import Batcher, Ticket, Timing, Work
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.waiting import outcome
 from shared.core.problems import Problem
@@ -27,9 +27,10 @@ async def infer(
         for _ in works:
             metrics.count(problem.code)
         raise
-    waits = (outcome(loaded.batcher, ticket, compute_timeout_s=compute_timeout_s) for ticket in tickets)
     try:
-        answers = await asyncio.gather(*map(_value_or_problem, waits))
+        answers = await asyncio.gather(
+            *(_value_or_problem(loaded.batcher, ticket, compute_timeout_s) for ticket in tickets)
+        )
     except asyncio.CancelledError:
         for _ in works:
             metrics.count("client_gone")
@@ -39,8 +40,10 @@ async def infer(
     return answers
 
 
-async def _value_or_problem(wait: "asyncio.Future[R] | object") -> "R | Problem":
+async def _value_or_problem(
+    batcher: Batcher, ticket: Ticket[R], compute_timeout_s: float
+) -> tuple[R, Timing] | Problem:
     try:
-        return await wait  # type: ignore[misc, no-any-return]
+        return await outcome(batcher, ticket, compute_timeout_s=compute_timeout_s)
     except Problem as problem:
         return problem

@@ -34,7 +34,7 @@ async def outcome(batcher: Batcher, ticket: Ticket[R], *, compute_timeout_s: flo
         raise
 
 
-def _seen(future: "asyncio.Future[object]") -> None:
+def _seen(future: "asyncio.Future[tuple[R, Timing]]") -> None:
     """Mark the exception as retrieved: of a dropped ticket nobody reads it, which is no fault."""
     if not future.cancelled():
         future.exception()

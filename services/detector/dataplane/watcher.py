@@ -156,7 +156,7 @@ class RepositoryWatcher:
         loaded: LoadedVersion | None = None
         try:
             loaded = self._loader.load(name, version)
-        except Exception as error:  # noqa: BLE001 - a broken version must never stop the watcher
+        except Exception as error:  # a broken version must never stop the watcher
             wait_s = self._postpone(name, alias, version)
             self._metrics.load_failed(name, version, _reason(error))
             logger.exception("version cannot be loaded", model=name, version=version, retry_in_s=wait_s)
