@@ -17,7 +17,7 @@ class History:
         self._monitor, self._patience = monitor, patience
         self.rows: list[dict[str, float | int | None]] = []
         self.best_epoch = 0
-        self.best_value: float | None = None
+        self._best_rank: tuple[float, float] | None = None
         self._evaluations_since_best = 0
 
     @property
@@ -33,15 +33,17 @@ class History:
     def add(self, row: dict[str, Any]) -> bool:
         """Append one epoch's numbers; return whether it is the best so far.
 
-        A row without the monitored number (an epoch that was not evaluated) is neither better nor worse.
+        Of equal values the lower validation loss is better: AP stays at zero for a while, and those epochs are
+        progress all the same. A row without the monitored number (not evaluated) is neither better nor worse.
         """
         self.rows.append(row)
         value = row.get(self._monitor)
         if value is None:
             return False
         sign = 1 if HIGHER_IS_BETTER[self._monitor] else -1
-        if self.best_value is None or sign * value > sign * self.best_value:
-            self.best_value, self.best_epoch, self._evaluations_since_best = value, row["epoch"], 0
+        rank = (sign * value, -row["val_loss"])
+        if self._best_rank is None or rank > self._best_rank:
+            self._best_rank, self.best_epoch, self._evaluations_since_best = rank, row["epoch"], 0
             return True
         self._evaluations_since_best += 1
         return False
@@ -60,12 +62,12 @@ class History:
         return {
             "rows": self.rows,
             "best_epoch": self.best_epoch,
-            "best_value": self.best_value,
+            "best_rank": self._best_rank,
             "evaluations_since_best": self._evaluations_since_best,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.rows = [dict(row) for row in state["rows"]]
-        self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
+        self.best_epoch, self._best_rank = state["best_epoch"], state["best_rank"]
         self._evaluations_since_best = state["evaluations_since_best"]

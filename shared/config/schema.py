@@ -71,6 +71,9 @@ class ScheduleConfig(Section):
     name: Literal["plateau", "cosine", "constant"] = Field("plateau", description="Rule after the warm-up.")
     warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up; 0 for none.")
     warmup_lr: float = Field(1e-6, ge=0, description="Learning rate at the first step of the warm-up.")
+    monitor: Literal["ap", "ap50", "val_loss"] = Field(
+        "val_loss", description="Plateau: the validation number that has to improve."
+    )
     factor: float = Field(0.5, gt=0, lt=1, description="Plateau: the learning rate is multiplied by this.")
     patience: int = Field(5, ge=0, description="Plateau: epochs without improvement before that.")
     min_lr: float = Field(0.0, ge=0, description="The learning rate never falls below this.")
@@ -91,7 +94,7 @@ class TrainerConfig(Section):
         None, ge=1, description="Evaluations without improvement before the end; null: never."
     )
     monitor: Literal["ap", "ap50", "val_loss"] = Field(
-        "ap", description="Validation number that chooses best weights, stops early and drives the plateau."
+        "ap", description="Validation number that chooses the best weights and stops early."
     )
     devices: int = Field(1, ge=1, description="Devices; on a CPU, processes.")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one.")

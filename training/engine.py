@@ -1,0 +1,144 @@
+"""Lightning's loop over one run, in one process: from the splits to weights and a checkpoint."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from shared.data.torch_dataset import DetectionDataset
+from shared.data.transforms import build_augmentation
+
+from shared.config import RunConfig, TrainerConfig
+from shared.families.registry import config_class, get_family
+from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch
+from training.checkpoint import AtomicCheckpointIO
+from training.control import RunControl
+from training.errors import TrainingError
+from training.loaders import evaluation_loader, training_loader
+from training.module import RunModule
+from training.run_folder import RunFolder
+from training.splits import Splits
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+
+
+def uses_gpu(config: TrainerConfig) -> bool:
+    """Whether the run computes on GPUs; raises TrainingError if it asks for more than there are."""
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.accelerator == "cpu" or (config.accelerator == "auto" and not there):
+        return False
+    if config.devices > there:
+        raise TrainingError(f"trainer.devices={config.devices}, but this machine has {there} usable GPUs")
+    return True
+
+
+def resolve_precision(config: TrainerConfig) -> Precision:
+    """Return Lightning's name of the precision; auto is mixed on a GPU and single on a CPU."""
+    gpu = uses_gpu(config)
+    if config.precision == "auto":
+        if not gpu:
+            return "32-true"
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if config.precision == "16-mixed" and not gpu:
+        raise TrainingError("trainer.precision=16-mixed needs a GPU; use 32 or bf16-mixed on a CPU")
+    return "32-true" if config.precision == "32" else config.precision
+
+
+def input_size(model_config: Any) -> tuple[int, int]:
+    """Return (height, width) of the network's input."""
+    return model_config.image_size, model_config.image_size
+
+
+def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl, *, rank: int = 0) -> None:
+    """Train until max_epochs or early stopping, from checkpoints/last.ckpt where there is one.
+
+    Leaves the weights, the checkpoint and results.csv in `folder`. Raises RunStopped, NonFiniteLoss, DiskFull.
+    `rank` is this process's place among `trainer.devices` processes, which training.devices starts.
+    """
+    trainer_config, data = config.trainer, config.data
+    family = get_family(config.family)
+    model_config = config_class(config.family)(**config.model)
+    size = input_size(model_config)
+    gpu = uses_gpu(trainer_config)
+    train_set = DetectionDataset(
+        splits.train,
+        size,
+        augmentation=build_augmentation(config.augmentation),
+        seed=config.seed,
+        cache=data.cache,
+    )
+    val_set = DetectionDataset(splits.val, size, cache=data.cache)
+    train_batches = training_loader(
+        train_set,
+        family,
+        model_config,
+        batch_size=trainer_config.batch_size,
+        num_workers=data.num_workers,
+        seed=config.seed,
+        rank=rank,
+        world_size=trainer_config.devices,
+        pin_memory=gpu,
+    )
+    val_batches = evaluation_loader(
+        val_set, family, model_config, batch_size=trainer_config.batch_size, num_workers=data.num_workers
+    )
+    torch.manual_seed(config.seed)  # the first weights
+    module = RunModule(
+        config,
+        family,
+        model_config,
+        steps_per_epoch=math.ceil(len(train_batches) / trainer_config.accumulate_grad_batches),
+        checkpoint=folder.checkpoint,
+    )
+    with quiet_lightning():
+        trainer = build_trainer(
+            trainer_config,
+            [
+                EpochSeeds(config.seed),
+                StepWatch(control, folder),
+                EndOfEpoch(control, folder, family, val_batches),
+            ],
+            default_root_dir=str(folder.path),
+        )
+        checkpoint = str(folder.checkpoint) if folder.checkpoint.exists() else None
+        trainer.fit(module, train_batches, ckpt_path=checkpoint, weights_only=True)
+
+
+def build_trainer(config: TrainerConfig, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
+    """Return a Lightning trainer that only loops: what is logged, saved and shown is the callbacks' business."""
+    return pl.Trainer(
+        accelerator="gpu" if uses_gpu(config) else "cpu",
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 or config.strategy == "ddp" else "auto",
+        precision=resolve_precision(config),
+        max_epochs=config.max_epochs,
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        gradient_clip_val=config.gradient_clip_norm or None,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        **arguments,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notes about hardware and loaders inside the block; its errors stay."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)

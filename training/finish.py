@@ -1,0 +1,137 @@
+"""After the last epoch: the best weights' numbers, metrics.json, plots, and the tracker's copy."""
+
+import importlib.metadata
+import math
+import platform
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from shared.data.torch_dataset import DetectionDataset
+
+from shared.config import RunConfig
+from shared.core.files import write_atomic
+from shared.data.dataset import DetectionSet
+from shared.families.registry import config_class, get_family
+from training.callbacks import stop_if_asked
+from training.checkpoint import load_weights, room_for
+from training.control import RunControl
+from training.engine import input_size, resolve_precision, uses_gpu
+from training.evaluation import Evaluation, evaluate
+from training.loaders import evaluation_loader
+from training.run_folder import RunFolder
+from training.splits import Splits
+from training.tracking import Tracker
+
+_LIBRARIES = ("sightline", "torch", "lightning", "numpy", "opencv-python-headless", "albumentations")
+_EXAMPLES = 8
+
+
+def finish(
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits,
+    control: RunControl,
+    tracker: Tracker,
+    history: dict[str, Any],
+) -> dict[str, Any]:
+    """Evaluate weights.safetensors on val and, where there is one, test; write plots, then metrics.json.
+
+    Returns what metrics.json holds.
+    """
+    from training.plots import write_plots
+
+    control.report("log", message=f"evaluating the best weights (epoch {history['best_epoch']})")
+    evaluations = {"val": evaluate_weights(config, folder, splits.val, control, len(history["rows"]))}
+    if splits.test is not None and len(splits.test):
+        evaluations["test"] = evaluate_weights(config, folder, splits.test, control, len(history["rows"]))
+    evaluated_on = "test" if "test" in evaluations else "val"
+    with room_for(folder.metrics, folder.checkpoint):
+        plots = write_plots(folder, history["rows"], evaluations[evaluated_on], evaluated_on, splits.train)
+        numbers = {name: evaluation.numbers for name, evaluation in evaluations.items()}
+        tracked = {
+            f"{split}/{name}": value for split, values in numbers.items() for name, value in values.items()
+        }
+        if warning := tracker.log_result(tracked, [folder.config, folder.results, folder.weights, *plots]):
+            control.report("log", message=warning)
+        metrics = {
+            "run_id": folder.run_id,
+            "family": config.family,
+            "recipe": config.recipe,
+            "epochs": len(history["rows"]),
+            "best_epoch": history["best_epoch"],
+            "monitor": config.trainer.monitor,
+            "evaluated_on": evaluated_on,
+            **numbers,
+            "training_seconds": round(sum(row["seconds"] for row in history["rows"]), 3),
+            "parameters": _parameter_count(config),
+            "images": {name: len(part) for name, part in _parts(splits).items()},
+            "data_hash": {name: part.content_hash() for name, part in _parts(splits).items()},
+            "precision": resolve_precision(config.trainer),
+            "device": torch.cuda.get_device_name() if uses_gpu(config.trainer) else platform.machine(),
+            "libraries": _versions(),
+            "tracking": tracker.state(),
+        }
+        write_atomic(folder.metrics, orjson.dumps(_json_ready(metrics), option=orjson.OPT_INDENT_2))
+    return metrics
+
+
+def evaluate_weights(
+    config: RunConfig, folder: RunFolder, dataset: DetectionSet, control: RunControl, last_epoch: int
+) -> Evaluation:
+    """Evaluate the run's best weights on `dataset`, in single precision on one device."""
+    family = get_family(config.family)
+    model_config = config_class(config.family)(**config.model)
+    network = family.build(model_config)
+    load_weights(network, folder.weights)
+    device = torch.device("cuda" if uses_gpu(config.trainer) else "cpu")
+    memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+    batches = evaluation_loader(
+        DetectionDataset(dataset, input_size(model_config)),
+        family,
+        model_config,
+        batch_size=config.trainer.batch_size,
+        num_workers=config.data.num_workers,
+    )
+    return evaluate(
+        family,
+        model_config,
+        network.to(device, memory_format=memory_format),
+        batches,
+        device=device,
+        channels_last=config.trainer.channels_last,
+        after_batch=lambda: stop_if_asked(control, folder.path, last_epoch),
+        examples=_EXAMPLES,
+    )
+
+
+def _parts(splits: Splits) -> dict[str, DetectionSet]:
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _parameter_count(config: RunConfig) -> int:
+    network = get_family(config.family).build(config_class(config.family)(**config.model))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _json_ready(value: Any) -> Any:
+    """Replace what JSON cannot say: numpy's numbers by Python's, NaN by null."""
+    if isinstance(value, dict):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

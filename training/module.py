@@ -1,0 +1,143 @@
+"""The Lightning module around any family's network: what happens in one training step."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from shared.config import RunConfig
+from shared.families.family import Family
+from training.ema import WeightAverage
+from training.errors import NonFiniteLoss
+from training.evaluation import as_float32
+from training.history import HIGHER_IS_BETTER, History
+from training.loaders import TrainingBatch
+from training.network_input import network_input
+from training.optimization import LearningRate, build_optimizer, scaled_lr, set_lr
+
+
+class RunModule(pl.LightningModule):
+    """Network, weight average, learning rate and history: everything that a checkpoint holds of a run.
+
+    It knows no model: the family builds the network, and gives a dict of named loss terms of which `loss` is
+    differentiated. The loss is computed in single precision, outside autocast.
+    """
+
+    def __init__(
+        self, config: RunConfig, family: Family, model_config: Any, *, steps_per_epoch: int, checkpoint: Path
+    ) -> None:
+        super().__init__()
+        self.run_config, self.family, self.model_config = config, family, model_config
+        self.steps_per_epoch = steps_per_epoch
+        self.checkpoint = checkpoint
+        self.network: nn.Module = family.build(model_config)
+        if config.trainer.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        decay = config.trainer.ema_decay
+        self.average = WeightAverage(self.network, decay) if decay else None
+        self.base_lr = scaled_lr(config)
+        self.learning_rate = LearningRate(
+            config.schedule,
+            self.base_lr,
+            steps_per_epoch,
+            config.trainer.max_epochs,
+            higher_is_better=HIGHER_IS_BETTER[config.schedule.monitor],
+        )
+        self.history = History(config.trainer.monitor, config.trainer.early_stopping_patience)
+        self.start_epoch_totals()
+
+    @property
+    def evaluated_network(self) -> nn.Module:
+        """The network whose numbers count and whose weights are written: the average where there is one."""
+        return self.average.network if self.average else self.network
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.run_config.optimizer, self.network, self.base_lr)
+
+    def on_fit_start(self) -> None:
+        if self.average:  # not a registered part, so that no strategy synchronises it
+            self.average.network.to(self.device)
+
+    def start_epoch_totals(self) -> None:
+        """Forget the sums over the last epoch."""
+        self._term_sums: dict[str, Tensor] = {}
+        self.epoch_steps = 0
+        self.epoch_images = 0
+        self.epoch_collisions = 0
+
+    def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
+        images = network_input(batch.images, channels_last=self.run_config.trainer.channels_last)
+        outputs = self.network(images)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.family.loss(self.model_config, as_float32(outputs), batch.targets)
+        self._require_finite(losses)
+        for name, term in losses.items():
+            # Sums stay on the device: reading one would wait for it.
+            self._term_sums[name] = self._term_sums.get(name, 0) + term.detach()
+        self.epoch_steps += 1
+        self.epoch_images += len(batch.images)
+        self.epoch_collisions += batch.targets.collisions
+        return losses["loss"]
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        set_lr(optimizer, self.learning_rate.at(self.global_step))
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.average:
+            self.average.update(self.network)
+
+    def mean_terms(self) -> dict[str, float]:
+        """Return the mean of each loss term over the epoch so far."""
+        return {name: float(total) / self.epoch_steps for name, total in self._term_sums.items()}
+
+    def require_finite_weights(self) -> None:
+        """Raise NonFiniteLoss if a weight is not finite; asked before a checkpoint takes the place of a good one."""
+        for name, tensor in self.network.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise self._non_finite(f"the network's {name}", math.nan)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["sightline"] = {
+            "average": self.average.state_dict() if self.average else None,
+            "learning_rate": self.learning_rate.state_dict(),
+            "history": self.history.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["sightline"]
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.history.load_state_dict(state["history"])
+
+    def _require_finite(self, losses: dict[str, Tensor]) -> None:
+        if bool(torch.isfinite(losses["loss"])):
+            return
+        bad = {name: float(term) for name, term in losses.items() if not bool(torch.isfinite(term))}
+        term, value = next(
+            ((name, value) for name, value in bad.items() if name != "loss"), ("loss", bad["loss"])
+        )
+        raise self._non_finite(f"the loss term {term!r}" if term != "loss" else "the loss", value)
+
+    def _non_finite(self, what: str, value: float) -> NonFiniteLoss:
+        return NonFiniteLoss(
+            what,
+            value,
+            self.current_epoch + 1,
+            self.global_step,
+            self.learning_rate.at(self.global_step),
+            self.checkpoint if self.checkpoint.exists() else None,
+        )
+
+
+@contextmanager
+def autocast_of(module: RunModule) -> Iterator[None]:
+    """The precision that the trainer's plugin computes in, for evaluation."""
+    with module.trainer.precision_plugin.val_step_context():
+        yield

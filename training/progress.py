@@ -1,0 +1,88 @@
+"""What a person sees of a run: one bar on stderr, with the numbers that matter."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from training.control import RunControl
+from training.errors import StopReason
+from training.tracking import Tracker
+
+
+class Progress:
+    """A RunControl in front of another: passes everything on, records epochs, and shows a bar if asked."""
+
+    def __init__(self, control: RunControl, tracker: Tracker, *, show: bool) -> None:
+        self._control, self._tracker = control, tracker
+        self._bar = _Bar() if show else None
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.rich.stop()
+        self._tracker.end("FINISHED" if error is None else "KILLED" if _was_stopped(error) else "FAILED")
+
+    def stop_requested(self) -> StopReason | None:
+        return self._control.stop_requested()
+
+    def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
+        """Pass an event on, to MLflow (epochs) and to the bar."""
+        self._control.report(type, **data)
+        if self._bar:
+            self._bar.show(type, data)
+        if type == "epoch" and (warning := self._tracker.log_epoch(data)):
+            self.report("log", message=warning)
+
+
+class _Bar:
+    """Epoch, loss, AP50, images a second and the time left."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        from shared.cli.console import err
+
+        self.rich = RichProgress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}  ap50 {task.fields[ap50]}"),
+            TextColumn("{task.fields[rate]} images/s"),
+            TimeRemainingColumn(),
+            console=err,
+        )
+        self._task = self.rich.add_task("train", total=None, epoch="–", loss="–", ap50="–", rate="–")
+
+    def show(self, kind: str, data: dict[str, Any]) -> None:
+        if kind == "log":
+            self.rich.console.print(data["message"], markup=False, highlight=False)
+        elif kind == "step":
+            self.rich.update(
+                self._task,
+                total=data["total_steps"],
+                completed=data["step"],
+                epoch=f"{data['epoch']}/{data['max_epochs']}",
+                loss=f"{data['loss']:.3f}",
+            )
+        elif kind == "epoch":
+            ap50 = data.get("ap50")
+            total = self.rich.tasks[0].total
+            self.rich.update(
+                self._task,
+                completed=total * data["epoch"] / data["max_epochs"] if total else None,
+                epoch=f"{data['epoch']}/{data['max_epochs']}",
+                loss=f"{data['loss']:.3f}",
+                rate=f"{data['images_per_s']:.1f}",
+                **({"ap50": f"{ap50:.3f}"} if ap50 is not None else {}),
+            )
+
+
+def _was_stopped(error: BaseException) -> bool:
+    from training.errors import RunStopped
+
+    return isinstance(error, RunStopped)
