@@ -20,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 metadata = MetaData()
+MAX_EVENT_TYPE_CHARACTERS = 40
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in an INTEGER PRIMARY KEY
 
@@ -57,7 +58,7 @@ job_events = Table(
     metadata,
     Column("job_id", String(80), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("type", String(40), nullable=False),
+    Column("type", String(MAX_EVENT_TYPE_CHARACTERS), nullable=False),
     Column("data", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
 )
