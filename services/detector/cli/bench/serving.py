@@ -16,6 +16,7 @@ from services.detector.cli.bench.peer import Peer, cpu_seconds, start_peer
 CONCURRENCIES = (1, 8, 16, 32)
 CPU_CONCURRENCY = 16
 WARM_UP_IMAGES = 32
+LATENCY_TURN = 5
 ANSWER_DEADLINE_S = 300.0
 
 
@@ -124,23 +125,33 @@ def _measure_round(
         latencies_at(CPU_CONCURRENCY, plan.images)
         samples.server_cpu_ms.append((cpu_seconds(detector.pid) - before) / plan.images * 1000)
 
-    def latencies_of_bare() -> None:
-        samples.bare_latencies_ms.append(_bare(bare, 1, plan.latency_images)["latencies_ms"])
-
     def latencies_at(concurrency: int, images: int) -> None:
         answer = _load(load, concurrency, images)
         samples.server_latencies_ms.setdefault(concurrency, []).append(answer["latencies_ms"])
         samples.server_images_per_s.setdefault(concurrency, []).append(images / answer["wall_s"])
 
-    def latencies_of_server() -> None:
-        latencies_at(1, plan.latency_images)
-
-    for pair in ([cpu_of_bare, cpu_of_server], [latencies_of_bare, latencies_of_server]):
-        for measure in reversed(pair) if server_first else pair:
-            measure()
+    for measure in (cpu_of_server, cpu_of_bare) if server_first else (cpu_of_bare, cpu_of_server):
+        measure()
+    _measure_lone_latencies(plan, samples, load, bare)
     for concurrency in CONCURRENCIES:
         if concurrency not in (1, CPU_CONCURRENCY):
             latencies_at(concurrency, plan.images)
+
+
+def _measure_lone_latencies(plan: ServingPlan, samples: Samples, load: Peer, bare: Peer) -> None:
+    """Send pictures one at a time, in short turns: whatever else the machine does then meets both sides."""
+    alone: list[float] = []
+    served: list[float] = []
+    wall_s = 0.0
+    for first in range(0, plan.latency_images, LATENCY_TURN):
+        count = min(LATENCY_TURN, plan.latency_images - first)
+        alone += _bare(bare, 1, count)["latencies_ms"]
+        answer = _load(load, 1, count)
+        served += answer["latencies_ms"]
+        wall_s += answer["wall_s"]
+    samples.bare_latencies_ms.append(alone)
+    samples.server_latencies_ms.setdefault(1, []).append(served)
+    samples.server_images_per_s.setdefault(1, []).append(plan.latency_images / wall_s)
 
 
 def _bare(bare: Peer, threads: int, images: int) -> dict[str, Any]:
