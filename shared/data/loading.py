@@ -1,0 +1,27 @@
+"""Bring the picture of a record into memory, with an error that names the file."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.data.dataset import DetectionRecord
+from shared.data.formats.errors import DatasetUnreadable
+from shared.vision.decode import decode_image
+
+
+def load_image(record: DetectionRecord) -> NDArray[np.uint8]:
+    """Return the record's picture, uint8 [H, W, 3] RGB, upright.
+
+    Raises DatasetUnreadable where the file is missing or broken, or has another size than its labels say:
+    boxes would then lie in the wrong place.
+    """
+    hint = "see `sightline data check` for the whole set"
+    try:
+        image = decode_image(record.image_path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetUnreadable(f"{record.image_path} cannot be used: {error}; {hint}") from error
+    if image.shape[:2] != (record.height, record.width):
+        raise DatasetUnreadable(
+            f"{record.image_path} has {image.shape[1]} x {image.shape[0]} pixels after EXIF rotation, its labels "
+            f"are for {record.width} x {record.height}; {hint}"
+        )
+    return image
