@@ -86,9 +86,10 @@ class RepositoryWatcher:
 
     def scan(self) -> None:
         """Look at the repository once and act on what has changed."""
-        if not self._repository.root.is_dir() and self._seen:
-            raise FileNotFoundError("the folder is not there any more")  # a lost mount is no order to unload
         names = self._repository.models()
+        # Looked at after the list was made, which is empty or incomplete if the folder went meanwhile.
+        if self._seen and not self._repository.root.is_dir():
+            raise FileNotFoundError("the folder is not there any more")  # a lost mount is no order to unload
         for name in names:
             if self._stopping.is_set():
                 return
@@ -112,11 +113,9 @@ class RepositoryWatcher:
         try:
             versions, aliases = self._repository.versions(name), self._repository.aliases(name)
         except (Problem, OSError) as error:  # unreadable for now: what is loaded goes on
-            wait_s = self._postpone(name, REPOSITORY, 0)
             self._seen[name] = signature
             self._registry.note_failure(name, {REPOSITORY: f"aliases cannot be read: {error}"})
-            self._metrics.load_failed(name, 0, "aliases")
-            logger.exception("aliases cannot be read", model=name, retry_in_s=wait_s)
+            self._report(name, REPOSITORY, 0, error)
             return
         self._retries.get(name, {}).pop(REPOSITORY, None)
         self._seen[name] = signature
@@ -156,16 +155,28 @@ class RepositoryWatcher:
         loaded: LoadedVersion | None = None
         try:
             loaded = self._loader.load(name, version)
-        except Exception as error:  # a broken version must never stop the watcher
-            wait_s = self._postpone(name, alias, version)
-            self._metrics.load_failed(name, version, _reason(error))
-            logger.exception("version cannot be loaded", model=name, version=version, retry_in_s=wait_s)
+        except Exception as error:  # noqa: BLE001 - a broken version must never stop the watcher
+            self._report(name, alias, version, error)
             return f"version {version} ({alias}) cannot be loaded: {error}"
         finally:
             self._registry.finish_loading(name, loaded)
         self._retries.get(name, {}).pop(alias, None)
         logger.info("version loaded", model=name, version=version, provider=loaded.session.provider)
         return None
+
+    def _report(self, name: str, key: str, version: int, error: Exception) -> None:
+        """Count and log a failed attempt, and plan the next one."""
+        reason = _reason(error)
+        self._metrics.load_failed(name, version, reason)
+        logger.error(
+            "model cannot be followed",
+            model=name,
+            version=version,
+            reason=reason,
+            error=str(error),
+            retry_in_s=self._postpone(name, key, version),
+            exc_info=error if reason == "error" else None,  # only what nobody foresaw needs its traceback
+        )
 
     def _postpone(self, name: str, key: str, version: int) -> float:
         """Plan the next attempt, each twice as far away as the one before; returns the wait in seconds."""

@@ -12,6 +12,9 @@ from services.detector.dataplane.tasks.detection import Overrides
 from services.detector.schemas import ThresholdFields
 from shared.core.problems import PayloadTooLarge, UnprocessableContent, UnsupportedMediaType
 
+# Of a form, whatever they are: beyond any sensible setting, and cheap enough to count.
+_MAX_PARTS = 1000
+
 
 class TooManyPictures(PayloadTooLarge):
     code, title = "too_many_images", "Too many pictures in one request"
@@ -58,8 +61,7 @@ def _is_form(request: Request) -> bool:
 async def _read_form(
     request: Request, query: ThresholdFields, *, field: str, max_pictures: int
 ) -> PictureForm:
-    # One file more than allowed, so that there is something to count; the body limit bounds the rest.
-    async with request.form(max_files=max_pictures + 1, max_fields=16) as form:
+    async with request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
         pictures: list[bytes] = []
         thresholds: dict[str, str] = {}
         for name, value in form.multi_items():
