@@ -24,7 +24,11 @@ def names(sources: list) -> list[tuple[str, str, str]]:
 def test_a_folder_gives_its_pictures_and_videos_but_not_those_below_it(folder: Path):
     sources, problems = find_sources(["."])
     assert problems == []
-    assert names(sources) == [("a.jpg", "picture", "a"), ("b.PNG", "picture", "b"), ("clip.MP4", "video", "clip")]
+    assert names(sources) == [
+        ("a.jpg", "picture", "a"),
+        ("b.PNG", "picture", "b"),
+        ("clip.MP4", "video", "clip"),
+    ]
 
 
 def test_recursive_keeps_the_subfolders_in_the_names_of_results(folder: Path):

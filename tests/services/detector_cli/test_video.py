@@ -12,7 +12,9 @@ from services.detector.cli.video import UnreadableVideo, VideoReader, count_fram
 from tests.services.detector_cli.videos import moving_square, painted, read_frames, write_video_file
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "mp4v"), (".avi", "MJPG"), (".mov", "mp4v"), (".mkv", "mp4v")])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "mp4v"), (".avi", "MJPG"), (".mov", "mp4v"), (".mkv", "mp4v")]
+)
 def test_reads_every_container_with_size_rate_numbers_and_times(tmp_path: Path, suffix: str, codec: str):
     path = write_video_file(tmp_path / f"clip{suffix}", moving_square(12), frames_per_s=8.0, codec=codec)
     with VideoReader(path) as reader:
@@ -73,19 +75,24 @@ def test_odd_sizes_lose_no_row_and_no_column(tmp_path: Path):
 
 
 def test_nothing_is_left_of_a_video_that_was_not_finished(tmp_path: Path):
-    with pytest.raises(RuntimeError, match="stop"), write_video(tmp_path / "out.mp4", 10.0) as append:
-        append(painted((10, 10, 30, 30)))
-        raise RuntimeError("stop")
+    def write_one_frame_and_fail() -> None:
+        with write_video(tmp_path / "out.mp4", 10.0) as append:
+            append(painted((10, 10, 30, 30)))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_one_frame_and_fail()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path: Path):
-    with (
-        pytest.raises(OSError, match="changes from"),
-        write_video(tmp_path / "out.mp4", 10.0) as append,
-    ):
-        append(np.zeros((48, 64, 3), np.uint8))
-        append(np.zeros((64, 64, 3), np.uint8))
+    def write_two_sizes() -> None:
+        with write_video(tmp_path / "out.mp4", 10.0) as append:
+            append(np.zeros((48, 64, 3), np.uint8))
+            append(np.zeros((64, 64, 3), np.uint8))
+
+    with pytest.raises(OSError, match="changes from"):
+        write_two_sizes()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,9 @@ from tests.fixtures.tiny_detection_model import paint
 FRAME_SIZE = (96, 192)
 
 
-def painted(box: tuple[int, int, int, int], channel: int = 0, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
+def painted(
+    box: tuple[int, int, int, int], channel: int = 0, size: tuple[int, int] = FRAME_SIZE
+) -> np.ndarray:
     """Return a black picture uint8 [H,W,3] RGB with one bright rectangle."""
     image = np.zeros((*size, 3), np.uint8)
     paint(image, box, channel)
