@@ -221,19 +221,15 @@ def _wait_until_served(client: httpx.Client, model: str, version: int, *, within
 
 def _on_free_ports(settings: CommonSettings) -> CommonSettings:
     """Return the settings with addresses that nobody uses, so that a running stack is left in peace."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    numbers = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
+    names = ("detector_url", "jobs_url", "export_url", "worker_url", "embedded_redis_port")
+    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
+    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
+    for probe in probes.values():
         probe.close()
-    return settings.model_copy(
-        update={
-            "detector_url": f"http://127.0.0.1:{numbers[0]}",
-            "jobs_url": f"http://127.0.0.1:{numbers[1]}",
-            "export_url": f"http://127.0.0.1:{numbers[2]}",
-            "embedded_redis_port": numbers[3],
-            "redis_url": f"redis://127.0.0.1:{numbers[3]}/0",
-        }
-    )
+    urls = {name: f"http://127.0.0.1:{ports[name]}" for name in names if name.endswith("_url")}
+    redis_port = ports["embedded_redis_port"]
+    redis = {"embedded_redis_port": redis_port, "redis_url": f"redis://127.0.0.1:{redis_port}/0"}
+    return settings.model_copy(update=urls | redis)
 
 
 def _show(settings: CommonSettings, common: CommonSettings, summary: Summary) -> None:

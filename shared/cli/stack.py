@@ -60,7 +60,7 @@ def as_environment(settings: CommonSettings) -> dict[str, str]:
     """Return the variables that give a process of the stack the same settings as its supervisor has."""
     names = (
         "var_dir", "data_root", "runs_root", "repository_root", "database_url", "redis_url",
-        "embedded_redis_port", "mlflow_uri", "detector_url", "jobs_url", "export_url",
+        "embedded_redis_port", "mlflow_uri", "detector_url", "jobs_url", "export_url", "worker_url",
     )  # fmt: skip
     return {f"SIGHTLINE_{name.upper()}": str(getattr(settings, name)) for name in names}
 
@@ -72,18 +72,16 @@ def stack(settings: CommonSettings) -> list[ProcessSpec]:
     """
     environment = as_environment(settings)
 
-    def service(name: str, url: str) -> ProcessSpec:
+    def service(name: str, module: str, url: str, stop_after_s: float = 15.0) -> ProcessSpec:
         port = {f"SIGHTLINE_{name.upper()}_PORT": str(urlsplit(url).port or 80)}
-        return ProcessSpec(
-            name, [sys.executable, "-m", f"services.{name}"], url, environment=environment | port
-        )
+        command = [sys.executable, "-m", module]
+        return ProcessSpec(name, command, url, environment=environment | port, stop_after_s=stop_after_s)
 
     broker = [embedded_redis(settings)] if settings.redis_is_embedded else []
-    worker = [sys.executable, "-m", "training.worker"]
     return [
         *broker,
-        service("jobs", settings.jobs_url),
-        service("export", settings.export_url),
-        service("detector", settings.detector_url),
-        ProcessSpec("worker", worker, "", health_path=None, environment=environment, stop_after_s=60.0),
+        service("jobs", "services.jobs", settings.jobs_url),
+        service("export", "services.export", settings.export_url),
+        service("detector", "services.detector", settings.detector_url),
+        service("worker", "training.worker", settings.worker_url, stop_after_s=60.0),
     ]

@@ -41,6 +41,9 @@ class CommonSettings(BaseSettings):
     detector_url: str = Field("http://127.0.0.1:8100", description="Where clients find the detector.")
     jobs_url: str = Field("http://127.0.0.1:8101", description="Where clients find the jobs service.")
     export_url: str = Field("http://127.0.0.1:8102", description="Where clients find the export service.")
+    worker_url: str = Field(
+        "http://127.0.0.1:8103", description="Where the worker of `sightline up` reports."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod
