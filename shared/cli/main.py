@@ -14,6 +14,8 @@ import typer
 from shared.cli.console import ExitCode, err, fail
 
 GROUP = "sightline.commands"
+# In the order of the work; what a package adds that is not named here comes last.
+ORDER = ("demo", "up", "data", "train", "sweep", "jobs", "export", "models", "predict", "bench", "doctor")
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def build_app(points: list[EntryPoint]) -> typer.Typer:
         pretty_exceptions_show_locals=False,  # they would print keys
     )
     app.callback()(_root)
-    for point in points:
+    places = {name: place for place, name in enumerate(ORDER)}
+    for point in sorted(points, key=lambda point: (places.get(point.name, len(ORDER)), point.name)):
         try:
             command: typer.Typer | Callable[..., object] = point.load()
         except ModuleNotFoundError as error:

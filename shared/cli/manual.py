@@ -22,14 +22,14 @@ SETTINGS = {
     "Jobs": "services.jobs.settings:JobsServiceSettings",
     "Queue": "shared.jobs.settings:QueueSettings",
     "Worker": "training.worker:WorkerSettings",
-    "Export": "services.export.settings:ExportSettings",
+    "Export": "services.export.settings:ExportServiceSettings",
 }
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def cli_page() -> str:
     """Return docs/cli.md: every command with its arguments and options, and the exit codes."""
-    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    points = list(entry_points(group=GROUP))
     command = typer.main.get_command(build_app(points))
     context = typer.Context(command)
     pages = get_docs_for_click(obj=command, ctx=context, name="sightline", title="The command line")
