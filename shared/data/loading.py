@@ -21,7 +21,7 @@ def load_image(record: DetectionRecord) -> NDArray[np.uint8]:
         raise DatasetUnreadable(f"{record.image_path} cannot be used: {error}; {hint}") from error
     if image.shape[:2] != (record.height, record.width):
         raise DatasetUnreadable(
-            f"{record.image_path} has {image.shape[1]} x {image.shape[0]} pixels after EXIF rotation, its labels "
-            f"are for {record.width} x {record.height}; {hint}"
+            f"{record.image_path} has {image.shape[1]} x {image.shape[0]} pixels after EXIF rotation, "
+            f"its labels are for {record.width} x {record.height}; {hint}"
         )
     return image

@@ -23,7 +23,9 @@ def split_detection_set(
     for record in dataset.records:
         copies[sha256_file(record.image_path)].append(record)
     if len(copies) < 2:
-        raise ValueError(f"{dataset.source} has {len(copies)} different pictures; at least 2 are needed to split")
+        raise ValueError(
+            f"{dataset.source} has {len(copies)} different pictures; at least 2 are needed to split"
+        )
     shuffled = sorted(copies, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
     wanted = max(1, round(val_fraction * len(dataset)))
     chosen: set[str] = set()

@@ -64,10 +64,10 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArra
 def apply_orientation(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Return `image` turned upright from an EXIF orientation (1..8), contiguous."""
     if orientation >= 5:
-        image = cv2.transpose(image)
+        image = np.asarray(cv2.transpose(image), np.uint8)
     # What is left after the transposition: none, mirrored, half turn, upside down.
     flip = {1: None, 2: 1, 3: -1, 4: 0, 5: None, 6: 1, 7: -1, 8: 0}[orientation]
-    return image if flip is None else cv2.flip(image, flip)
+    return image if flip is None else np.asarray(cv2.flip(image, flip), np.uint8)
 
 
 def _refuse_polyglot(data: bytes, header: ImageHeader) -> None:
@@ -99,7 +99,7 @@ def _jpeg_end(data: bytes, scan: int) -> int:
 def _decode_jpeg(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     if max(header.width, header.height) > MAX_JPEG_SIDE:
         raise ImageTooLarge(
-            f"the JPEG is {header.width} x {header.height} pixels; its sides may have {MAX_JPEG_SIDE:,} at most"
+            f"the JPEG is {header.width} x {header.height} pixels; a side may have {MAX_JPEG_SIDE:,}"
         )
     colorspace = "CMYK" if header.components == 4 else "RGB"
     try:
@@ -121,10 +121,10 @@ def _decode_flawed_jpeg(data: bytes, colorspace: str, flaw: str) -> NDArray[np.u
 
 
 def _cmyk_to_rgb(cmyk: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
-    """Mix inks to RGB without a profile: (255 - C)(255 - K) / 255. `inverted`: stored as 255 - ink already."""
+    """Mix inks to RGB without a profile, (255 - C)(255 - K) / 255; `inverted` inks are 255 - C already."""
     light = cmyk if inverted else cv2.bitwise_not(cmyk)
     black = cv2.cvtColor(np.ascontiguousarray(light[..., 3]), cv2.COLOR_GRAY2RGB)
-    return cv2.multiply(np.ascontiguousarray(light[..., :3]), black, scale=1 / 255)
+    return np.asarray(cv2.multiply(np.ascontiguousarray(light[..., :3]), black, scale=1 / 255), np.uint8)
 
 
 def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
@@ -136,11 +136,11 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         raise NotAnImage(f"broken {header.format}: {error.err or error}") from None
     if image is None:
         raise NotAnImage(f"broken {header.format}: its picture data cannot be decoded")
-    return image if plain else _to_opaque_rgb(image)
+    return np.asarray(image if plain else _to_opaque_rgb(image), np.uint8)
 
 
-def _to_opaque_rgb(image: NDArray) -> NDArray[np.uint8]:
-    """Bring grey, BGR or BGRA of 8 or 16 bits to uint8 RGB, transparency laid over white."""
+def _to_opaque_rgb(image: cv2.typing.MatLike) -> cv2.typing.MatLike:
+    """Bring grey, BGR or BGRA of 8 or 16 bits to 8-bit RGB, transparency laid over white."""
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=1 / 257)
     if image.ndim == 2:

@@ -11,7 +11,8 @@ from shared.vision.boxes import Boxes, Detections
 
 # Okabe and Ito's palette (RGB), readable with every common colour blindness; black is left out.
 PALETTE = (
-    (213, 94, 0), (0, 158, 115), (86, 180, 233), (240, 228, 66), (204, 121, 167), (230, 159, 0), (0, 114, 178),
+    (213, 94, 0), (0, 158, 115), (86, 180, 233), (240, 228, 66),
+    (204, 121, 167), (230, 159, 0), (0, 114, 178),
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def draw_detections(
 def draw_boxes(
     image: NDArray[np.uint8], boxes: Boxes, captions: Sequence[str], colours: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Return a copy of `image` with boxes [N, 4], a caption for each ("" for none) and a palette index each."""
+    """Return a copy of `image` with boxes [N, 4], each with a caption ("" for none) and a palette index."""
     canvas = np.ascontiguousarray(image).copy()
     short_side = min(canvas.shape[:2])
     thickness = max(1, round(short_side / 300))

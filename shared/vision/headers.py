@@ -168,7 +168,7 @@ def _jpeg_header(
 ) -> ImageHeader:
     bits, height, width, components = frame
     if marker not in (0xC0, 0xC1, 0xC2):
-        raise NotAnImage(f"JPEG of the rare kind SOF{marker - 0xC0} is not supported; save it as baseline JPEG")
+        raise NotAnImage(f"JPEG of kind SOF{marker - 0xC0} is not supported; save it as baseline JPEG")
     if bits != 8:
         raise NotAnImage(f"JPEG with {bits} bits per channel is not supported; save it with 8")
     if components not in (1, 3, 4):
@@ -247,7 +247,9 @@ def _read_bmp(data: bytes) -> ImageHeader:
     if compression in (0, 3, 6):
         end += (width * bits + 31) // 32 * 4 * height
         if end > len(data) and width > 0:
-            raise TruncatedImage(f"the BMP's {width} x {height} pixels need {end} bytes and it has {len(data)}")
+            raise TruncatedImage(
+                f"the BMP's {width} x {height} pixels need {end} bytes and it has {len(data)}"
+            )
     else:
         end = len(data)
     return ImageHeader("BMP", width, height, 1, end)

@@ -88,9 +88,7 @@ def _load(path: Path) -> dict[str, list[Any]]:
     except (ValueError, OSError) as error:
         raise DatasetUnreadable(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(document, dict):
-        raise DatasetUnreadable(
-            f"{path} is not COCO JSON: expected an object, found {type(document).__name__}"
-        )
+        raise DatasetUnreadable(f"{path} is not COCO JSON: expected an object, got {type(document).__name__}")
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             raise DatasetUnreadable(f"{path} is not COCO JSON: it has no list {key!r}")
@@ -155,43 +153,29 @@ def _read_annotations(
 ) -> dict[int | str, list[LabelRow]]:
     rows: dict[int | str, list[LabelRow]] = defaultdict(list)
     for position, entry in enumerate(entries):
-        image_id, category = entry.get("image_id"), entry.get("category_id")
-        image = images.get(image_id) if isinstance(image_id, int | str) else None
+        image_id = entry.get("image_id")
         where = f"annotation {entry.get('id', f'at position {position}')}"
-        if image is None:
-            defects.append(
-                Defect(
-                    Severity.ERROR,
-                    "label_without_image",
-                    where,
-                    f"image_id {image_id!r} is not among the images; left out",
-                )
-            )
+        if not isinstance(image_id, int | str) or image_id not in images:
+            detail = f"image_id {image_id!r} is not among the images; left out"
+            defects.append(Defect(Severity.ERROR, "label_without_image", where, detail))
             continue
-        where = f"{image['file_name']}, {where}"
-        if not isinstance(category, int) or category not in class_index:
-            defects.append(
-                Defect(
-                    Severity.ERROR,
-                    "unknown_category",
-                    where,
-                    f"category_id {category!r} is not among the categories; left out",
-                )
-            )
-            continue
-        box = _corners(entry.get("bbox"))
-        if box is None:
-            defects.append(
-                Defect(
-                    Severity.ERROR,
-                    "bad_box",
-                    where,
-                    f"bbox {entry.get('bbox')!r} is not four numbers; left out",
-                )
-            )
-            continue
-        rows[image_id].append(LabelRow(box, class_index[category], bool(entry.get("iscrowd", 0)), where))
+        row = _label_row(entry, f"{images[image_id]['file_name']}, {where}", class_index)
+        if isinstance(row, Defect):
+            defects.append(row)
+        else:
+            rows[image_id].append(row)
     return rows
+
+
+def _label_row(entry: dict[str, Any], where: str, class_index: dict[int, int]) -> LabelRow | Defect:
+    category, bbox = entry.get("category_id"), entry.get("bbox")
+    if not isinstance(category, int) or category not in class_index:
+        detail = f"category_id {category!r} is not among the categories; left out"
+        return Defect(Severity.ERROR, "unknown_category", where, detail)
+    box = _corners(bbox)
+    if box is None:
+        return Defect(Severity.ERROR, "bad_box", where, f"bbox {bbox!r} is not four numbers; left out")
+    return LabelRow(box, class_index[category], bool(entry.get("iscrowd", 0)), where)
 
 
 def _corners(bbox: object) -> tuple[float, float, float, float] | None:
@@ -207,9 +191,9 @@ def _corners(bbox: object) -> tuple[float, float, float, float] | None:
 def _find_images_dir(annotations: Path, images: list[dict[str, Any]]) -> Path:
     """Return the usual place in which most of the first images exist.
 
-    Tried are the sibling folder named like the split (train2017/ or train/), the same below images/ and beside
-    the JSON file, then images/, the JSON file's own folder and the one above. Where none of them holds an
-    image, the first that exists is returned, and the pictures show up as missing one by one.
+    Tried are the sibling folder named like the split (train2017/ or train/), the same below images/ and
+    beside the JSON file, then images/, the JSON file's own folder and the one above. Where none of them
+    holds an image, the first that exists is returned, and the pictures show up as missing one by one.
     """
     home, root = annotations.parent, annotations.parent.parent
     stem = annotations.stem

@@ -81,7 +81,8 @@ def select_classes(dataset: DetectionSet, class_names: list[str]) -> DetectionSe
     unknown = [name for name in class_names if name not in dataset.class_names]
     if unknown:
         raise DatasetUnreadable(
-            f"{dataset.source} has no class {', '.join(map(repr, unknown))}; it has {', '.join(dataset.class_names)}"
+            f"{dataset.source} has no class {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(dataset.class_names)}"
         )
     new_index = np.full(len(dataset.class_names), -1, dtype=np.int64)
     for index, name in enumerate(class_names):

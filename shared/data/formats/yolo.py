@@ -158,9 +158,7 @@ def _yaml_class_names(names: Any, description: Path) -> list[str] | None:
         return [str(names[index]) for index in range(len(names))]
     if isinstance(names, list):
         return [str(name) for name in names]
-    raise DatasetUnreadable(
-        f"{description}: names must be a list or a map from numbers to names, got {names!r}"
-    )
+    raise DatasetUnreadable(f"{description}: names must be a list or a map from numbers, got {names!r}")
 
 
 def _choose_split(layout: _Layout, path: Path, split: str | None) -> list[Path]:
@@ -259,26 +257,30 @@ def _parse_row(
 ) -> LabelRow | None:
     """Return one row as corners in pixels; None, with a defect, where it cannot be used."""
 
-    def refuse(code: str, detail: str) -> None:
+    def refused(code: str, detail: str) -> None:
         defects.append(Defect(Severity.ERROR, code, where, f"{detail}; left out"))
 
     fields = line.split()
+    shown = repr(line.strip()[:80])
     is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
     if len(fields) != 5 and not is_polygon:
-        return refuse("wrong_field_count", f"{len(fields)} fields, expected `class cx cy w h`")
+        refused("wrong_field_count", f"{len(fields)} fields, expected `class cx cy w h`")
+        return None
     try:
         category, values = float(fields[0]), [float(field) for field in fields[1:]]
     except ValueError:
-        return refuse("not_a_number", f"{line.strip()[:80]!r} is not all numbers")
+        refused("not_a_number", f"{shown} is not all numbers")
+        return None
     if not all(map(math.isfinite, (category, *values))):
-        return refuse("not_finite", f"{line.strip()[:80]!r} holds NaN or infinity")
+        refused("not_finite", f"{shown} holds NaN or infinity")
+        return None
     if category != int(category) or category < 0 or (class_count is not None and category >= class_count):
         known = "" if class_count is None else f", expected 0..{class_count - 1}"
-        return refuse("unknown_category", f"class {fields[0]}{known}")
+        refused("unknown_category", f"class {fields[0]}{known}")
+        return None
     if min(values) < -RELATIVE_TOLERANCE or max(values) > 1 + RELATIVE_TOLERANCE:
-        return refuse(
-            "out_of_range", f"{line.strip()[:80]!r} goes beyond 0..1; values are relative to the picture"
-        )
+        refused("out_of_range", f"{shown} goes beyond 0..1; values are relative to the picture")
+        return None
     if is_polygon:
         defects.append(
             Defect(Severity.WARNING, "segmentation_row", where, "a polygon; its bounding box is used")

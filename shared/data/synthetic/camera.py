@@ -86,7 +86,9 @@ def _ground(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uin
     return np.clip(base + texture[..., None], 0, 255).astype(np.uint8)
 
 
-def _ground_lines(canvas: NDArray[np.uint8], vanishing: tuple[float, float], rng: np.random.Generator) -> None:
+def _ground_lines(
+    canvas: NDArray[np.uint8], vanishing: tuple[float, float], rng: np.random.Generator
+) -> None:
     """Joints of paving or painted lanes that run to the vanishing point, and steps across them."""
     height, width = canvas.shape[:2]
     colour = (225, 225, 215) if rng.random() < 0.4 else tinted(tuple(canvas[-1, 0].tolist()), rng)
@@ -111,7 +113,9 @@ def _wall(canvas: NDArray[np.uint8], base: int, person: float, rng: np.random.Ge
     width = canvas.shape[1]
     if base < 4:
         return
-    cv2.rectangle(canvas, (0, 0), (width, base), from_hsv(rng.uniform(0.5, 0.62), 0.25, rng.uniform(0.6, 0.95)), -1)
+    cv2.rectangle(
+        canvas, (0, 0), (width, base), from_hsv(rng.uniform(0.5, 0.62), 0.25, rng.uniform(0.6, 0.95)), -1
+    )
     x = 0
     while x < width:
         span = int(rng.uniform(0.15, 0.6) * width)

@@ -25,6 +25,7 @@ from shared.vision.drawing import encode_jpeg
 
 SPLITS = ("train", "val", "test")
 CAMERAS = {"train": 16, "val": 4, "test": 4}
+DESCRIPTION = "synthetic cctv set"
 MIN_VISIBLE = 0.3
 EMPTY_FRAMES = 0.12  # share of frames without anyone
 MAX_FIGURES = 9
@@ -65,9 +66,7 @@ def generate_cctv(
                 (folder / "annotations" / f"{split}.json").write_text(json.dumps(document))
 
 
-def render_frame(
-    camera: Camera, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[Label], Light]:
+def render_frame(camera: Camera, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[Label], Light]:
     """Draw one picture of a camera: uint8 [H, W, 3] RGB, its labels, and the light it was taken in."""
     light = draw_light(rng)
     canvas = camera.background.copy()
@@ -85,11 +84,20 @@ def render_frame(
     small = cv2.resize(
         canvas, (width // SUPERSAMPLING, height // SUPERSAMPLING), interpolation=cv2.INTER_AREA
     )
-    return expose(small, light, camera.noise, rng), [label for label in labels if label.visible > 0], light
+    return (
+        expose(np.asarray(small, np.uint8), light, camera.noise, rng),
+        [label for label in labels if label.visible > 0],
+        light,
+    )
 
 
 def _write_split(
-    folder: Path, count: int, size: tuple[int, int], seed: int, split: str, on_image: Callable[[], None] | None
+    folder: Path,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    split: str,
+    on_image: Callable[[], None] | None,
 ) -> dict[str, Any]:
     folder.mkdir()
     split_number = SPLITS.index(split)
@@ -112,7 +120,7 @@ def _write_split(
         if on_image:
             on_image()
     return {
-        "info": {"description": "synthetic cctv set", "seed": seed, "split": split, "size": list(size)},
+        "info": {"description": DESCRIPTION, "seed": seed, "split": split, "size": list(size)},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
@@ -163,7 +171,9 @@ def _cast_shadow(canvas: NDArray[np.uint8], placed: Placed, light: Light) -> Non
     mask = placed.sprite.mask
     height, width = mask.shape
     patch = np.zeros((max(3, height // 12), width), np.uint8)
-    cv2.ellipse(patch, (width // 2, patch.shape[0] // 2), (width // 2, patch.shape[0] // 2), 0, 0, 360, 255, -1)
+    cv2.ellipse(
+        patch, (width // 2, patch.shape[0] // 2), (width // 2, patch.shape[0] // 2), 0, 0, 360, 255, -1
+    )
     left, top = placed.sprite.placed_at(placed.x, placed.y)
     darken(canvas, patch, (left, top + height - patch.shape[0] // 2), 0.3)
     if light.shadow_strength < 0.1:
@@ -172,9 +182,11 @@ def _cast_shadow(canvas: NDArray[np.uint8], placed: Placed, light: Light) -> Non
     lying_height, reach = max(2, round(height * flat)), round(abs(slant) * height * flat)
     start = reach if slant < 0 else 0
     # A point d rows above the feet falls d * flat rows below them and is pushed aside by the slant.
-    shear = np.array([[1, -slant * flat, slant * flat * height + start], [0, -flat, flat * height]], np.float32)
+    shear = np.array(
+        [[1, -slant * flat, slant * flat * height + start], [0, -flat, flat * height]], np.float32
+    )
     lying = cv2.warpAffine(mask, shear, (width + reach, lying_height), flags=cv2.INTER_LINEAR)
-    darken(canvas, lying, (left - start, top + height), light.shadow_strength)
+    darken(canvas, np.asarray(lying, np.uint8), (left - start, top + height), light.shadow_strength)
 
 
 def _label(figure: Placed, number: int, owners: NDArray[np.uint8]) -> Label:
@@ -186,7 +198,7 @@ def _label(figure: Placed, number: int, owners: NDArray[np.uint8]) -> Label:
     if x1 >= x2 or y1 >= y2:
         return Label((0.0, 0.0, 0.0, 0.0), 0.0)
     seen = int(np.count_nonzero(owners[y1:y2, x1:x2] == number))
-    inside = cv2.boundingRect(sprite.mask[y1 - top : y2 - top, x1 - left : x2 - left])
-    box = (x1 + inside[0], y1 + inside[1], x1 + inside[0] + inside[2], y1 + inside[1] + inside[3])
-    scaled = tuple(value / SUPERSAMPLING for value in box)
-    return Label(scaled, seen / cv2.countNonZero(sprite.mask))
+    x, y, w, h = cv2.boundingRect(sprite.mask[y1 - top : y2 - top, x1 - left : x2 - left])
+    scale = SUPERSAMPLING
+    box = ((x1 + x) / scale, (y1 + y) / scale, (x1 + x + w) / scale, (y1 + y + h) / scale)
+    return Label(box, seen / cv2.countNonZero(sprite.mask))

@@ -8,9 +8,17 @@ from shared.data.synthetic.sprites import Colour
 
 # Tones from very light to very dark, each varied a little when drawn.
 _SKIN: tuple[Colour, ...] = (
-    (244, 208, 177), (231, 180, 143), (210, 158, 124), (186, 120, 81), (165, 94, 43), (110, 62, 32), (60, 40, 32),
+    (244, 208, 177), (231, 180, 143), (210, 158, 124), (186, 120, 81),
+    (165, 94, 43), (110, 62, 32), (60, 40, 32),
 )  # fmt: skip
-_HAIR: tuple[Colour, ...] = ((25, 20, 18), (60, 42, 30), (100, 70, 40), (190, 160, 110), (150, 150, 150), (90, 40, 25))
+_HAIR: tuple[Colour, ...] = (
+    (25, 20, 18),
+    (60, 42, 30),
+    (100, 70, 40),
+    (190, 160, 110),
+    (150, 150, 150),
+    (90, 40, 25),
+)
 
 
 def cloth(rng: np.random.Generator, *, darker: bool = False) -> Colour:
@@ -33,7 +41,9 @@ def hair(rng: np.random.Generator) -> Colour:
 
 def material(rng: np.random.Generator) -> Colour:
     """Stone, plaster, asphalt: near grey, with a slight warm or cold tint."""
-    return from_hsv(rng.choice([0.08, 0.12, 0.58]) + rng.normal(0, 0.02), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8))
+    return from_hsv(
+        rng.choice([0.08, 0.12, 0.58]) + rng.normal(0, 0.02), rng.uniform(0, 0.25), rng.uniform(0.25, 0.8)
+    )
 
 
 def leaf(rng: np.random.Generator) -> Colour:

@@ -120,8 +120,9 @@ class _Body:
     def _torso(self) -> None:
         shoulder, hip = self.shoulder_half, self.hip_half
         top = self.wear.top
-        outline = [(-shoulder, SHOULDER - 0.03), (-shoulder * 0.6, SHOULDER + 0.02), (shoulder * 0.6, SHOULDER + 0.02),
-                   (shoulder, SHOULDER - 0.03), (hip, HIP), (-hip, HIP)]  # fmt: skip
+        collar, slope = shoulder * 0.6, SHOULDER - 0.03
+        outline = [(-shoulder, slope), (-collar, SHOULDER + 0.02), (collar, SHOULDER + 0.02),
+                   (shoulder, slope), (hip, HIP), (-hip, HIP)]  # fmt: skip
         if self.wear.cut == "skirt":
             flare = hip * self.rng.uniform(1.2, 1.9)
             hem = self.rng.uniform(0.24, 0.36)
@@ -145,7 +146,9 @@ class _Body:
                 self._stroke((-shoulder * 0.75, float(y)), (shoulder * 0.75, float(y)), 0.014, stripe)
         elif kind < 0.3 and self.view == "front":
             panel = cloth(self.rng)
-            self._fill([(-0.02, SHOULDER), (0.02, SHOULDER), (0.025, HIP + 0.02), (-0.025, HIP + 0.02)], panel)
+            self._fill(
+                [(-0.02, SHOULDER), (0.02, SHOULDER), (0.025, HIP + 0.02), (-0.025, HIP + 0.02)], panel
+            )
 
     def _fill(self, points: list[Point], colour: Colour) -> None:
         self.pen.polygon([self._at(*point) for point in points], colour)
@@ -175,7 +178,9 @@ class _Body:
     def _carried(self, hand: Point) -> None:
         tall, wide = (0.13, 0.06) if self.wear.load == "bag" else (0.12, 0.1)
         left, right, top = hand[0] - wide, hand[0] + wide, hand[1] - 0.02
-        self._fill([(left, top), (right, top), (right, top - tall), (left, top - tall)], self.wear.load_colour)
+        self._fill(
+            [(left, top), (right, top), (right, top - tall), (left, top - tall)], self.wear.load_colour
+        )
 
     def _backpack(self) -> None:
         centre = -self.facing * (self.shoulder_half + 0.02) if self.view == "side" else 0.0
@@ -202,7 +207,9 @@ class _Body:
             brim = self._at(turn + self.facing * half * 1.3, CHIN + half * 1.35)
             self.pen.limb(self._at(turn, CHIN + half * 1.4), brim, half * 0.35 * self.height_px, covering)
         elif self.wear.hat == "hood":
-            self.pen.ellipse(self._at(turn, CHIN + half * 1.05), (axes[0] * 1.15, axes[1] * 1.1), self.wear.top)
+            self.pen.ellipse(
+                self._at(turn, CHIN + half * 1.05), (axes[0] * 1.15, axes[1] * 1.1), self.wear.top
+            )
             if self.view != "back":
                 face = self._at(turn + (self.facing * half * 0.3 if self.view == "side" else 0), CHIN + half)
                 self.pen.ellipse(face, (axes[0] * 0.7, axes[1] * 0.8), self.wear.skin)

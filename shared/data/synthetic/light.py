@@ -50,13 +50,13 @@ def expose(
 ) -> NDArray[np.uint8]:
     """Return `image` (uint8 [H, W, 3] RGB) as the sensor sees it under `light`; `noise` is larger than it."""
     height, width = image.shape[:2]
-    if light.blur_px > 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), light.blur_px)
+    sharp = light.blur_px <= 0.3
+    blurred = image if sharp else cv2.GaussianBlur(image, (0, 0), light.blur_px)
     gain = cv2.resize(light.gain, (width, height), interpolation=cv2.INTER_CUBIC)
-    lit = cv2.multiply(image, gain, dtype=cv2.CV_8U)
+    lit = cv2.multiply(blurred, gain, dtype=cv2.CV_8U)
     top, left = (int(rng.integers(0, size + 1)) for size in (noise.shape[0] - height, noise.shape[1] - width))
     part = noise[top : top + height, left : left + width]
-    return cv2.addWeighted(lit, 1.0, part, light.noise_levels, 0.0, dtype=cv2.CV_8U)
+    return np.asarray(cv2.addWeighted(lit, 1.0, part, light.noise_levels, 0.0, dtype=cv2.CV_8U), np.uint8)
 
 
 def _grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -68,7 +68,7 @@ def _slope(rng: np.random.Generator) -> NDArray[np.float32]:
     """Brighter on one side, darker in the corners."""
     y, x = _grid()
     tilt = 1 + (x - 0.5) * rng.uniform(-0.5, 0.5) + (y - 0.5) * rng.uniform(-0.4, 0.4)
-    return tilt - rng.uniform(0, 0.5) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)
+    return (tilt - rng.uniform(0, 0.5) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)).astype(np.float32)
 
 
 def _lamp(rng: np.random.Generator, *, strength: float) -> NDArray[np.float32]:

@@ -38,7 +38,9 @@ def _bin(unit: float, rng: np.random.Generator) -> Sprite:
     height, half = unit * rng.uniform(0.45, 0.75), unit * rng.uniform(0.14, 0.24)
     pen, x, y = _pen(unit, 0.9, 0.7)
     colour = cloth(rng)
-    pen.polygon([(x - half * 0.85, y), (x + half * 0.85, y), (x + half, y - height), (x - half, y - height)], colour)
+    pen.polygon(
+        [(x - half * 0.85, y), (x + half * 0.85, y), (x + half, y - height), (x - half, y - height)], colour
+    )
     pen.ellipse((x, y - height), (half, half * 0.35), tinted(colour, rng))
     return pen.finish(x)
 
@@ -60,7 +62,9 @@ def _tree(unit: float, rng: np.random.Generator) -> Sprite:
     height = rng.uniform(1.8, 2.6)
     pen, x, y = _pen(unit, 3.4, 2.6)
     bark, colour = (70 + rng.uniform(-20, 30), 52, 38), leaf(rng)
-    pen.limb((x, y), (x + rng.normal(0, 0.05) * unit, y - height * unit), unit * rng.uniform(0.08, 0.16), bark)
+    pen.limb(
+        (x, y), (x + rng.normal(0, 0.05) * unit, y - height * unit), unit * rng.uniform(0.08, 0.16), bark
+    )
     for _ in range(int(rng.integers(10, 24))):
         radius, factor = rng.uniform(0.18, 0.4), rng.uniform(0.7, 1.2)
         dx, dy = rng.normal(0, 0.35), height + rng.normal(0.1, 0.22)
@@ -90,7 +94,9 @@ def _post_box(unit: float, rng: np.random.Generator) -> Sprite:
     pen, x, y = _pen(unit, 1.3, 0.6)
     colour = cloth(rng)
     pen.box(x - half, y - height, x + half, y, colour)
-    pen.ellipse((x, y - height), (half, half * rng.uniform(0.6, 1.2)), skin(rng) if rng.random() < 0.4 else colour)
+    pen.ellipse(
+        (x, y - height), (half, half * rng.uniform(0.6, 1.2)), skin(rng) if rng.random() < 0.4 else colour
+    )
     pen.box(x - half * 0.6, y - height * 0.8, x + half * 0.6, y - height * 0.72, (20, 20, 20))
     return pen.finish(x)
 
@@ -120,8 +126,8 @@ def _cone(unit: float, rng: np.random.Generator) -> Sprite:
     height, half = unit * rng.uniform(0.3, 0.5), unit * rng.uniform(0.1, 0.16)
     pen, x, y = _pen(unit, 0.7, 0.6)
     pen.polygon([(x - half, y), (x + half, y), (x, y - height)], (230, 100, 20))
-    pen.polygon([(x - half * 0.6, y - height * 0.4), (x + half * 0.6, y - height * 0.4),
-                 (x + half * 0.4, y - height * 0.6), (x - half * 0.4, y - height * 0.6)], (240, 240, 240))  # fmt: skip
+    low, high, wide, narrow = y - height * 0.4, y - height * 0.6, half * 0.6, half * 0.4
+    pen.polygon([(x - wide, low), (x + wide, low), (x + narrow, high), (x - narrow, high)], (240, 240, 240))
     return pen.finish(x)
 
 

@@ -42,9 +42,9 @@ class Pen:
 
     def polygon(self, points: list[Point], colour: Colour) -> None:
         """A filled polygon."""
-        corners = np.array([[_fixed(point) for point in points]], dtype=np.int32)
+        corners = np.array([_fixed(point) for point in points], dtype=np.int32)
         for target, ink in ((self.image, colour), (self.mask, 255)):
-            cv2.fillPoly(target, corners, ink, cv2.LINE_8, _SHIFT)
+            cv2.fillPoly(target, [corners], ink, cv2.LINE_8, _SHIFT)
 
     def ellipse(
         self,
@@ -58,7 +58,16 @@ class Pen:
         """A filled ellipse with half-axes `axes`, or the slice of it between two angles in degrees."""
         for target, ink in ((self.image, colour), (self.mask, 255)):
             cv2.ellipse(
-                target, _fixed(centre), _fixed(axes), angle, arc[0], arc[1], ink, cv2.FILLED, cv2.LINE_8, _SHIFT
+                target,
+                _fixed(centre),
+                _fixed(axes),
+                angle,
+                arc[0],
+                arc[1],
+                ink,
+                cv2.FILLED,
+                cv2.LINE_8,
+                _SHIFT,
             )
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
@@ -75,10 +84,11 @@ class Pen:
 def shade(sprite: Sprite, rng: np.random.Generator) -> Sprite:
     """Light a cut-out from one side and darken it a little towards the ground."""
     height, width = sprite.mask.shape
-    across = np.linspace(*(1 + rng.uniform(-0.3, 0.3, 2)), width, dtype=np.float32)
+    across = np.linspace(rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3), width, dtype=np.float32)
     down = np.linspace(rng.uniform(1.0, 1.12), rng.uniform(0.8, 1.0), height, dtype=np.float32)
     gain = cv2.merge([np.outer(down, across)] * 3)
-    return Sprite(cv2.multiply(sprite.image, gain, dtype=cv2.CV_8U), sprite.mask, sprite.foot_x)
+    shaded = np.asarray(cv2.multiply(sprite.image, gain, dtype=cv2.CV_8U), np.uint8)
+    return Sprite(shaded, sprite.mask, sprite.foot_x)
 
 
 def paste(

@@ -43,7 +43,9 @@ def build_augmentation(config: AugmentationConfig) -> Augmentation:
         return _unchanged
     boxes_follow = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"], clip=True)
     # A first step that never acts: without any geometric one the library warns that boxes are unused.
-    pipeline = albumentations.Compose([albumentations.HorizontalFlip(p=0.0), *steps], bbox_params=boxes_follow)
+    pipeline = albumentations.Compose(
+        [albumentations.HorizontalFlip(p=0.0), *steps], bbox_params=boxes_follow
+    )
 
     def augment(
         image: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int64], rng: np.random.Generator
