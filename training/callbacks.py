@@ -62,7 +62,7 @@ class StepWatch(pl.Callback):
             self._control.report(
                 "step",
                 step=trainer.current_epoch * batches + batch_idx + 1,
-                total_steps=trainer.max_epochs * batches,
+                total_steps=module.run_config.trainer.max_epochs * batches,
                 epoch=trainer.current_epoch + 1,
                 max_epochs=trainer.max_epochs,
                 loss=float(outputs["loss"].detach()) * trainer.accumulate_grad_batches,
@@ -91,10 +91,11 @@ class EndOfEpoch(pl.Callback):
         is_best = module.history.add(row)
         if (monitored := row.get(module.run_config.schedule.monitor)) is not None:
             module.learning_rate.after_evaluation(monitored, row["epoch"])
+        stop_if_asked(self._control, self._folder.path, module.history.epochs - 1)
+        self._control.ensure_owned()
         if trainer.is_global_zero:
             self._save_weights(module, is_best)
-        with room_for(self._folder.checkpoint, self._folder.checkpoint):
-            trainer.save_checkpoint(self._folder.checkpoint)
+        trainer.save_checkpoint(self._folder.checkpoint)
         if trainer.is_global_zero:
             with room_for(self._folder.results, self._folder.checkpoint):
                 module.history.write_csv(self._folder.results)
@@ -121,7 +122,7 @@ class EndOfEpoch(pl.Callback):
         due = epoch % config.eval_every_epochs == 0 or epoch == config.max_epochs
         if not due or not trainer.is_global_zero:
             return {}
-        return evaluate(
+        numbers = evaluate(
             self._family,
             module.model_config,
             module.evaluated_network,
@@ -131,6 +132,7 @@ class EndOfEpoch(pl.Callback):
             channels_last=config.channels_last,
             after_batch=lambda: stop_if_asked(self._control, self._folder.path, module.history.epochs),
         ).numbers
+        return {"val_loss": numbers.pop("loss"), **numbers}
 
     def _save_weights(self, module: RunModule, is_best: bool) -> None:
         targets = [self._folder.last_weights] + ([self._folder.weights] if is_best else [])

@@ -15,6 +15,9 @@ class RunControl(Protocol):
     def stop_requested(self) -> StopReason | None:
         """Return why the run has to stop now, or None. Must be cheap."""
 
+    def ensure_owned(self) -> None:
+        """Raise if the run folder belongs to someone else by now; asked before files are put in place."""
+
     def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
         """Take one event."""
 
@@ -25,5 +28,8 @@ class Unattended:
     def stop_requested(self) -> StopReason | None:
         return None
 
-    def report(self, type: str, **data: Any) -> None:  # noqa: A002
-        pass
+    def ensure_owned(self) -> None:
+        return
+
+    def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
+        return

@@ -33,12 +33,15 @@ class _Relay:
     def stop_requested(self) -> StopReason | None:
         return _REASONS[self.stop.value]
 
+    def ensure_owned(self) -> None:
+        """The process that holds the lease stops the others when it is lost."""
+
     def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
         self.events.put((type, data))
 
 
 def fit_on_devices(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl) -> None:
-    """Run `training.engine.fit` in `trainer.devices` processes; raises what the first of them to fail raised."""
+    """Run `training.engine.fit` in `trainer.devices` processes; raises what the first to fail raised."""
     context = mp.get_context("spawn")
     relay = _Relay(context)
     started = mp.start_processes(

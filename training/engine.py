@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from shared.data.torch_dataset import DetectionDataset
-from shared.data.transforms import build_augmentation
 
 from shared.config import RunConfig, TrainerConfig
+from shared.data.torch_dataset import DetectionDataset
+from shared.data.transforms import build_augmentation
 from shared.families.registry import config_class, get_family
 from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch
-from training.checkpoint import AtomicCheckpointIO
+from training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from training.control import RunControl
 from training.errors import TrainingError
 from training.loaders import evaluation_loader, training_loader
@@ -56,14 +56,16 @@ def input_size(model_config: Any) -> tuple[int, int]:
 def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl, *, rank: int = 0) -> None:
     """Train until max_epochs or early stopping, from checkpoints/last.ckpt where there is one.
 
-    Leaves the weights, the checkpoint and results.csv in `folder`. Raises RunStopped, NonFiniteLoss, DiskFull.
-    `rank` is this process's place among `trainer.devices` processes, which training.devices starts.
+    Leaves weights, checkpoint and results.csv in `folder`. Raises RunStopped, NonFiniteLoss, DiskFull.
+    `rank` is this process's place among the `trainer.devices` processes that training.devices starts.
     """
     trainer_config, data = config.trainer, config.data
     family = get_family(config.family)
     model_config = config_class(config.family)(**config.model)
     size = input_size(model_config)
     gpu = uses_gpu(trainer_config)
+    checkpoint = folder.checkpoint if folder.checkpoint.exists() else None
+    first_epoch = len(read_checkpoint(checkpoint)["sightline"]["history"]["rows"]) if checkpoint else 0
     train_set = DetectionDataset(
         splits.train,
         size,
@@ -79,6 +81,7 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
         batch_size=trainer_config.batch_size,
         num_workers=data.num_workers,
         seed=config.seed,
+        first_epoch=first_epoch,
         rank=rank,
         world_size=trainer_config.devices,
         pin_memory=gpu,
@@ -104,12 +107,13 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
             ],
             default_root_dir=str(folder.path),
         )
-        checkpoint = str(folder.checkpoint) if folder.checkpoint.exists() else None
-        trainer.fit(module, train_batches, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            module, train_batches, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
+        )
 
 
 def build_trainer(config: TrainerConfig, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
-    """Return a Lightning trainer that only loops: what is logged, saved and shown is the callbacks' business."""
+    """Return a Lightning trainer that only loops: logging, saving and showing is the callbacks' business."""
     return pl.Trainer(
         accelerator="gpu" if uses_gpu(config) else "cpu",
         devices=config.devices,

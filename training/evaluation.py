@@ -13,11 +13,12 @@ from shared.data.dataset import DetectionRecord
 from shared.families.family import Family
 from shared.metrics.detection import DetectionEvaluator
 from shared.vision.boxes import Detections
+from shared.vision.letterbox import Letterbox
 from shared.vision.nms import nms
 from training.loaders import EvaluationBatch
 from training.network_input import network_input
 
-# AP integrates over the whole precision-recall curve: candidates far below any serving threshold belong to it.
+# AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
 CANDIDATE_SCORE = 0.001
 
 _SCALARS = (
@@ -38,7 +39,7 @@ _SCALARS = (
 
 @dataclass
 class Evaluation:
-    """`numbers`: scalars by name (val_loss and collisions included); `curves`: what the plots need;
+    """`numbers`: scalars by name, the loss among them; `curves`: what the plots need;
     `examples`: (record, detections at the serving threshold) of the first images."""
 
     numbers: dict[str, float | None]
@@ -79,11 +80,9 @@ def evaluate(
             outputs = as_float32(outputs)
             loss = family.loss(model_config, outputs, batch.targets.to(device))["loss"]
             losses.append(float(loss))
-            weights.append(len(batch.items))
-            for item, detections in zip(
-                batch.items, _detections(family, model_config, outputs, batch, thresholds), strict=True
-            ):
-                record: DetectionRecord = item["record"]
+            weights.append(len(batch.records))
+            found = _detections(family, model_config, outputs, batch.letterboxes, thresholds)
+            for record, detections in zip(batch.records, found, strict=True):
                 evaluator.add(
                     detections,
                     record.boxes,
@@ -98,7 +97,7 @@ def evaluate(
     finally:
         network.train(was_training)
     result = evaluator.compute(score_threshold)
-    numbers: dict[str, float | None] = {"val_loss": float(np.average(losses, weights=weights))}
+    numbers: dict[str, float | None] = {"loss": float(np.average(losses, weights=weights))}
     numbers |= {name: result[name] for name in _SCALARS}
     curves = {name: value for name, value in result.items() if name not in _SCALARS}
     return Evaluation(numbers, curves, shown)
@@ -112,13 +111,13 @@ def as_float32(outputs: Any) -> Any:
 
 
 def _detections(
-    family: Family, model_config: Any, outputs: Any, batch: EvaluationBatch, thresholds: Any
+    family: Family, model_config: Any, outputs: Any, letterboxes: list[Letterbox], thresholds: Any
 ) -> Iterable[Detections]:
     """Yield each image's detections in source pixels, best first."""
     boxes, scores, labels = (t.cpu().numpy() for t in family.decode(model_config, outputs))
-    for item, item_boxes, item_scores, item_labels in zip(batch.items, boxes, scores, labels, strict=True):
-        found = item_scores >= CANDIDATE_SCORE
-        candidates = Detections(item_boxes[found], item_scores[found], item_labels[found])
+    for geometry, *arrays in zip(letterboxes, boxes, scores, labels, strict=True):
+        candidates = Detections(*arrays)
+        candidates = candidates.select(candidates.scores >= CANDIDATE_SCORE)
         kept = candidates.select(
             nms(
                 candidates.boxes,
@@ -128,4 +127,4 @@ def _detections(
                 int(thresholds["max_detections"]),
             )
         )
-        yield Detections(item["letterboxes"].to_source(kept.boxes), kept.scores, kept.labels)
+        yield Detections(geometry.to_source(kept.boxes), kept.scores, kept.labels)

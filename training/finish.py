@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
-from shared.data.torch_dataset import DetectionDataset
 
 from shared.config import RunConfig
 from shared.core.files import write_atomic
 from shared.data.dataset import DetectionSet
+from shared.data.torch_dataset import DetectionDataset
 from shared.families.registry import config_class, get_family
 from training.callbacks import stop_if_asked
 from training.checkpoint import load_weights, room_for
@@ -47,6 +47,7 @@ def finish(
     if splits.test is not None and len(splits.test):
         evaluations["test"] = evaluate_weights(config, folder, splits.test, control, len(history["rows"]))
     evaluated_on = "test" if "test" in evaluations else "val"
+    control.ensure_owned()
     with room_for(folder.metrics, folder.checkpoint):
         plots = write_plots(folder, history["rows"], evaluations[evaluated_on], evaluated_on, splits.train)
         numbers = {name: evaluation.numbers for name, evaluation in evaluations.items()}
@@ -97,7 +98,7 @@ def evaluate_weights(
     return evaluate(
         family,
         model_config,
-        network.to(device, memory_format=memory_format),
+        network.to(device, memory_format=memory_format),  # type: ignore[call-overload]
         batches,
         device=device,
         channels_last=config.trainer.channels_last,

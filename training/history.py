@@ -33,8 +33,8 @@ class History:
     def add(self, row: dict[str, Any]) -> bool:
         """Append one epoch's numbers; return whether it is the best so far.
 
-        Of equal values the lower validation loss is better: AP stays at zero for a while, and those epochs are
-        progress all the same. A row without the monitored number (not evaluated) is neither better nor worse.
+        Of equal values the lower validation loss is better: while AP stays at zero, that is progress too.
+        A row without the monitored number (not evaluated) is neither better nor worse.
         """
         self.rows.append(row)
         value = row.get(self._monitor)

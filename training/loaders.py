@@ -1,18 +1,20 @@
-"""Batches for training and evaluation, the same for the same (seed, epoch) however often a run was resumed."""
+"""Batches for training and evaluation: a function of (seed, epoch), however often a run was resumed."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from shared.data.torch_dataset import DetectionDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from shared.data.dataset import DetectionRecord
+from shared.data.torch_dataset import DetectionDataset, Sample, collate
 from shared.families.family import Family
+from shared.vision.letterbox import Letterbox
 
 
 @dataclass
@@ -31,35 +33,33 @@ class TrainingBatch:
 
 @dataclass
 class EvaluationBatch:
-    """images uint8 [N, H, W, 3] RGB, the items they came from, and the targets for the validation loss."""
+    """images uint8 [N, H, W, 3] RGB, the records and letterboxes they came from, and targets for the loss."""
 
     images: Tensor
-    items: Sequence[dict[str, Any]]
+    records: list[DetectionRecord]
+    letterboxes: list[Letterbox]
     targets: Any
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index): a permutation of the data set drawn from (seed, epoch), this rank's share of it.
+class EpochSampler(Sampler[int]):
+    """Yields indices: a permutation of the data set drawn from (seed, epoch), this rank's share of it."""
 
-    The epoch travels with the index, so that loader processes that live longer than an epoch augment each
-    image by (seed, epoch, index) without being told anything.
-    """
-
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self._length, self._seed, self._rank, self._world_size = length, seed, rank, world_size
-        self.epoch = 0
+    def __init__(self, dataset: DetectionDataset, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self._dataset, self._seed, self._rank, self._world_size = dataset, seed, rank, world_size
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation; Lightning calls this before each epoch."""
+        """Choose the permutation and the augmentations; Lightning calls this before each epoch."""
         self.epoch = epoch
+        self._dataset.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return self._length // self._world_size
+        return len(self._dataset) // self._world_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._length)
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(self._dataset))
         share = order[self._rank :: self._world_size][: len(self)]  # every rank the same number of steps
-        return iter([(self.epoch, int(index)) for index in share])
+        return iter(share.tolist())
 
 
 def training_loader(
@@ -70,6 +70,7 @@ def training_loader(
     batch_size: int,
     num_workers: int,
     seed: int,
+    first_epoch: int = 0,
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
@@ -77,11 +78,14 @@ def training_loader(
     """Return the loader of TrainingBatch. The last, smaller batch of an epoch is left out.
 
     (A batch of one would spoil the batch statistics; the permutation leaves out other images each epoch.)
+    `first_epoch`, counted from 0, is where a resumed run goes on: loader processes start before Lightning
+    says which epoch it is.
     """
-    sampler = EpochSampler(len(dataset), seed, rank, world_size)
+    sampler = EpochSampler(dataset, seed, rank, world_size)
+    sampler.set_epoch(first_epoch)
     return DataLoader(
         dataset,
-        batch_size=min(batch_size, len(sampler)),
+        batch_size=max(1, min(batch_size, len(sampler))),
         sampler=sampler,
         drop_last=True,
         collate_fn=partial(_collate_training, family.encode_targets, model_config),
@@ -97,33 +101,34 @@ def evaluation_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=[(0, index) for index in range(len(dataset))],
-        collate_fn=partial(_collate_evaluation, family.encode_targets, model_config),
+        collate_fn=partial(_collate_evaluation, family.encode_targets, model_config, dataset.dataset.records),
         **_worker_arguments(num_workers),
     )
 
 
+def loader_processes(num_workers: int) -> int:
+    """Return how many loader processes there can be: a daemonic process may have no children."""
+    return 0 if multiprocessing.current_process().daemon else num_workers
+
+
 def _worker_arguments(num_workers: int) -> dict[str, Any]:
-    if num_workers and multiprocessing.current_process().daemon:
-        num_workers = 0  # a daemonic process may not have children; training.run reports it
-    return {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    workers = loader_processes(num_workers)
+    return {"num_workers": workers, "persistent_workers": workers > 0}
 
 
-def _encode(encode_targets: Any, model_config: Any, items: Sequence[dict[str, Any]], images: Tensor) -> Any:
-    height, width = images.shape[1:3]
-    boxes, labels = [item["boxes"] for item in items], [item["labels"] for item in items]
-    return encode_targets(model_config, boxes, labels, (height, width))
-
-
-def _collate_training(
-    encode_targets: Any, model_config: Any, items: Sequence[dict[str, Any]]
-) -> TrainingBatch:
-    images = torch.stack([item["images"] for item in items])
-    return TrainingBatch(images, _encode(encode_targets, model_config, items, images))
+def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
+    batch = collate(samples)
+    images = batch["images"]
+    targets = encode_targets(model_config, batch["boxes"], batch["labels"], tuple(images.shape[1:3]))
+    return TrainingBatch(images, targets)
 
 
 def _collate_evaluation(
-    encode_targets: Any, model_config: Any, items: Sequence[dict[str, Any]]
+    encode_targets: Any, model_config: Any, records: list[DetectionRecord], samples: list[Sample]
 ) -> EvaluationBatch:
-    images = torch.stack([item["images"] for item in items])
-    return EvaluationBatch(images, items, _encode(encode_targets, model_config, items, images))
+    batch = collate(samples)
+    images = batch["images"]
+    targets = encode_targets(model_config, batch["boxes"], batch["labels"], tuple(images.shape[1:3]))
+    return EvaluationBatch(
+        images, [records[index] for index in batch["indices"]], batch["letterboxes"], targets
+    )

@@ -37,7 +37,7 @@ class RunModule(pl.LightningModule):
         self.checkpoint = checkpoint
         self.network: nn.Module = family.build(model_config)
         if config.trainer.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decay = config.trainer.ema_decay
         self.average = WeightAverage(self.network, decay) if decay else None
         self.base_lr = scaled_lr(config)
@@ -97,7 +97,7 @@ class RunModule(pl.LightningModule):
         return {name: float(total) / self.epoch_steps for name, total in self._term_sums.items()}
 
     def require_finite_weights(self) -> None:
-        """Raise NonFiniteLoss if a weight is not finite; asked before a checkpoint takes the place of a good one."""
+        """Raise NonFiniteLoss if a weight is not finite; asked before a checkpoint replaces a good one."""
         for name, tensor in self.network.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise self._non_finite(f"the network's {name}", math.nan)

@@ -7,9 +7,8 @@ import numpy as np
 
 from shared.core.files import atomic_path
 from shared.data.dataset import DetectionSet
-from shared.vision.boxes import Detections
-from shared.vision.decode import decode_image
-from shared.vision.drawing import draw_detections
+from shared.data.loading import load_image
+from shared.vision.drawing import draw_boxes, draw_detections
 from training.evaluation import Evaluation
 from training.run_folder import RunFolder
 
@@ -79,8 +78,8 @@ def precision_recall(evaluation: Evaluation, split: str) -> "Figure":
     curve, numbers = evaluation.curves["pr_curve"], evaluation.numbers
     axes.plot(curve["recall"], curve["precision"], linewidth=2, label=f"AP50 {_text(numbers['ap50'])}")
     axes.plot(
-        [numbers["recall"]],
-        [numbers["precision"]],
+        [numbers["recall"] or 0.0],
+        [numbers["precision"] or 0.0],
         "o",
         label=f"score ≥ {evaluation.curves['score_threshold']:g}",
     )
@@ -105,7 +104,7 @@ def f1_curve(evaluation: Evaluation, split: str) -> "Figure":
 
 
 def confusion(evaluation: Evaluation, split: str, class_names: list[str]) -> "Figure":
-    """Counts of truth against prediction at the serving threshold; the last row is invented, column missed."""
+    """Counts of truth against prediction at the serving threshold; last row invented, last column missed."""
     matrix = np.asarray(evaluation.curves["confusion"])
     side = 2.6 + 0.5 * len(matrix)
     figure = _figure(side + 0.8, side)
@@ -148,7 +147,7 @@ def label_statistics(train: DetectionSet) -> "Figure":
 
 
 def predictions(evaluation: Evaluation, split: str, class_names: list[str]) -> "Figure":
-    """Each image twice: with its labels on the left, with detections above the serving threshold on the right."""
+    """Each image twice: with its labels, and with the detections above the serving threshold."""
     pairs = evaluation.examples
     columns = 2 if len(pairs) > 1 else 1
     lines = -(-len(pairs) // columns)
@@ -158,16 +157,13 @@ def predictions(evaluation: Evaluation, split: str, class_names: list[str]) -> "
         axes.set_axis_off()
     for number, (record, detections) in enumerate(pairs):
         line, column = divmod(number, columns)
-        image = decode_image(record.image_path.read_bytes())
-        truth = Detections(record.boxes, np.ones(len(record.boxes), np.float32), record.labels)
-        for axes, shown, title in zip(
-            grid[line, 2 * column : 2 * column + 2],
-            (truth, detections),
-            ("labels", "predictions"),
-            strict=True,
-        ):
-            axes.imshow(_tile(draw_detections(image, shown, class_names)))
-            axes.set_title(f"{title}: {len(shown)}", fontsize=8)
+        image = load_image(record)
+        labelled = draw_boxes(image, record.boxes, [""] * len(record.boxes), record.labels.tolist())
+        left, right = grid[line, 2 * column : 2 * column + 2]
+        left.imshow(_tile(labelled))
+        left.set_title(f"labels: {len(record.boxes)}", fontsize=8)
+        right.imshow(_tile(draw_detections(image, detections, class_names)))
+        right.set_title(f"predictions: {len(detections)}", fontsize=8)
     figure.suptitle(f"Labels beside predictions ({split})")
     return figure
 

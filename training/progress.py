@@ -30,6 +30,9 @@ class Progress:
     def stop_requested(self) -> StopReason | None:
         return self._control.stop_requested()
 
+    def ensure_owned(self) -> None:
+        self._control.ensure_owned()
+
     def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
         """Pass an event on, to MLflow (epochs) and to the bar."""
         self._control.report(type, **data)
@@ -49,14 +52,14 @@ class _Bar:
         from shared.cli.console import err
 
         self.rich = RichProgress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}  ap50 {task.fields[ap50]}"),
             TextColumn("{task.fields[rate]} images/s"),
             TimeRemainingColumn(),
             console=err,
         )
-        self._task = self.rich.add_task("train", total=None, epoch="–", loss="–", ap50="–", rate="–")
+        self._task = self.rich.add_task("preparing", total=None, loss="–", ap50="–", rate="–")
 
     def show(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "log":
@@ -66,20 +69,21 @@ class _Bar:
                 self._task,
                 total=data["total_steps"],
                 completed=data["step"],
-                epoch=f"{data['epoch']}/{data['max_epochs']}",
+                description=f"epoch {data['epoch']}/{data['max_epochs']}",
                 loss=f"{data['loss']:.3f}",
             )
         elif kind == "epoch":
             ap50 = data.get("ap50")
             total = self.rich.tasks[0].total
+            fields = {"loss": f"{data['loss']:.3f}", "rate": f"{data['images_per_s']:.1f}"}
+            if ap50 is not None:
+                fields["ap50"] = f"{ap50:.3f}"
             self.rich.update(
                 self._task,
                 completed=total * data["epoch"] / data["max_epochs"] if total else None,
-                epoch=f"{data['epoch']}/{data['max_epochs']}",
-                loss=f"{data['loss']:.3f}",
-                rate=f"{data['images_per_s']:.1f}",
-                **({"ap50": f"{ap50:.3f}"} if ap50 is not None else {}),
+                description=f"epoch {data['epoch']}/{data['max_epochs']}",
             )
+            self.rich.tasks[0].fields |= fields
 
 
 def _was_stopped(error: BaseException) -> bool:

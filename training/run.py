@@ -37,7 +37,7 @@ _FREE_ON_RESUME = (
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """What a run came to. `metrics`: the best weights' numbers on the test split, or val where there is none."""
+    """What a run came to; `metrics` are the best weights' numbers on `evaluated_on` (test, or else val)."""
 
     run_id: str
     run_dir: Path
@@ -116,8 +116,8 @@ def _claim_folder(folder: RunFolder, config: RunConfig, class_names: list[str]) 
         different = [key for key in _differences(before, config) if not key.startswith(_FREE_ON_RESUME)]
         if different:
             raise ResumeMismatch(
-                f"{folder.path} holds a run with another config ({', '.join(different)} differ); resume it with its "
-                "own config, or train in another folder"
+                f"{folder.path} holds a run with another config (different: {', '.join(different)}); "
+                "resume it with its own config, or train in another folder"
             )
     write_atomic(folder.config, dump_run_config(config))
     write_atomic(folder.labels, orjson.dumps(class_names))

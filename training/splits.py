@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.data.splits import split_detection_set
-
 from shared.config import DataConfig
 from shared.data.dataset import DetectionSet
-from shared.data.formats import DatasetUnreadable, find_splits, read_detection_set
+from shared.data.formats import find_splits, read_detection_set
+from shared.data.splits import split_detection_set
 from training.errors import DataUnusable
 
 
@@ -40,9 +39,9 @@ def load_splits(
             val = train if config.val == config.train else read(_existing(config.val, there, "data.val"))
         else:
             log(f"holding out {config.val_fraction:.0%} of {len(train)} images for validation")
-            train, val = split_detection_set(train, config.val_fraction, seed)
+            train, val = split_detection_set(train, config.val_fraction, seed=seed)
         test = read(config.test) if config.test in there else None
-    except (DatasetUnreadable, OSError) as error:
+    except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise DataUnusable(str(error)) from error
     for name, part in (("training", train), ("validation", val)):
         if not len(part):

@@ -28,7 +28,7 @@ class Tracker:
         self._mlflow_run: str | None = None
 
     def log_epoch(self, row: dict[str, Any]) -> str | None:
-        """Log one epoch's numbers; return a warning for the user when it failed for the first or last time."""
+        """Log one epoch's numbers; return a warning for the user at the first failure and when giving up."""
         from time import time
 
         def log() -> None:
@@ -84,9 +84,10 @@ class Tracker:
             self._failures_in_a_row += 1
             self.last_error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             if self._failures_in_a_row == _GIVE_UP_AFTER:
-                return f"MLflow failed {_GIVE_UP_AFTER} times in a row and is left alone from here: {self.last_error}"
+                return f"MLflow failed {_GIVE_UP_AFTER} times in a row and is left alone: {self.last_error}"
             if self.failures == 1:
-                return f"MLflow at {_without_password(self._uri)} failed, the training goes on: {self.last_error}"
+                address = _without_password(self._uri)
+                return f"MLflow at {address} failed, the training goes on: {self.last_error}"
             return None
         self._failures_in_a_row = 0
         return None
@@ -135,7 +136,7 @@ def _parameters(config: RunConfig) -> dict[str, Any]:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Beside the database for SQLite, whose default would be the current folder; the server's choice otherwise."""
+    """Beside the database for SQLite, whose default is the current folder; else the server's choice."""
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlflow-artifacts").as_uri()
