@@ -1,6 +1,7 @@
 """Description of a training run: groups, recipes, overrides, and the check of all of them. Torch-free."""
 
 from shared.config.compose import (
+    apply_overrides,
     compose_run,
     dump_run_config,
     load_run_config,
@@ -27,6 +28,7 @@ __all__ = [
     "ScheduleConfig",
     "TrackingConfig",
     "TrainerConfig",
+    "apply_overrides",
     "compose_run",
     "dump_run_config",
     "load_run_config",

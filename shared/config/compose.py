@@ -68,6 +68,25 @@ def validate_run(values: dict[str, Any]) -> RunConfig:
     return run
 
 
+def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return `config` with `key=value` overrides of single keys applied; raises ConfigError as `compose_run`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.create(config.model_dump(mode="json"))
+    for text in overrides:
+        checked = _check_override(config.family, text)
+        if not checked.startswith("++"):
+            raise ConfigError(
+                f"override {text!r}: a resumed run takes single keys, not another choice of a group"
+            )
+        parsed = OverridesParser.create().parse_override(checked)
+        OmegaConf.update(values, parsed.key_or_group, parsed.value())
+    changed = OmegaConf.to_container(values)
+    assert isinstance(changed, dict)
+    return validate_run({str(key): value for key, value in changed.items()})
+
+
 def load_run_config(path: Path) -> RunConfig:
     """Read a run folder's config.yaml. Raises ConfigError, or FileNotFoundError where there is none."""
     import yaml
