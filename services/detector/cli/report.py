@@ -136,9 +136,10 @@ class RunReport:
                 for kind in ("pictures", "frames")
                 if summary[kind]
             ]
+            unit = "frames" if summary["frames"] else "pictures"
             out.print(
                 f"{' and '.join(counts) or 'nothing'}, {summary['detections']:,} detections "
-                f"in {summary['seconds']:.1f} s ({summary['images_per_s']:.1f} frames per second) "
+                f"in {summary['seconds']:.1f} s ({summary['images_per_s']:.1f} {unit} per second) "
                 f"with {escape(summary['model'])} from {escape(summary['predicted_by'])}",
                 highlight=False,
                 soft_wrap=True,

@@ -1,5 +1,6 @@
 """`sightline bench`: what serving costs, and what a precision gains. Other packages may add to the group."""
 
+import importlib.util
 from importlib.metadata import entry_points
 
 import typer
@@ -11,6 +12,7 @@ app = typer.Typer(
 )
 app.command("serving")(serving)
 app.command("precision")(precision)
-# name -> function, as in the group `sightline.commands`; a package that is not installed adds nothing.
+# name -> function; an image without a package has none of its benchmarks.
 for point in entry_points(group="sightline.bench"):
-    app.command(point.name)(point.load())
+    if importlib.util.find_spec(point.module.partition(".")[0]) is not None:
+        app.command(point.name)(point.load())

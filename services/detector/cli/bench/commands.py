@@ -19,7 +19,7 @@ Repository = Annotated[
     Path | None, typer.Option(help="Model repository. Default: SIGHTLINE_REPOSITORY_ROOT, or var/repository.")
 ]
 Pictures = Annotated[
-    Path | None, typer.Option(help="Folder of JPEG pictures. Default: 32 generated ones of 640 x 480.")
+    Path | None, typer.Option(help="Folder of JPEG pictures. Default: 32 cctv scenes of 640 x 480.")
 ]
 Rounds = Annotated[int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are over them.")]
 Threads = Annotated[int, typer.Option(min=1, max=64, help="Threads of the bare loop over its one session.")]

@@ -7,9 +7,6 @@ from pathlib import Path
 
 GENERATED = 32
 GENERATED_SIZE = (480, 640)
-# Chosen so that a generated JPEG is about as long as a photograph of its size (100 to 150 KB).
-_NOISE_SIGMA = 7.0
-_QUALITY = 90
 
 
 def read_pictures(folder: Path) -> list[bytes]:
@@ -22,20 +19,10 @@ def read_pictures(folder: Path) -> list[bytes]:
 
 @contextlib.contextmanager
 def generated_pictures() -> Iterator[Path]:
-    """Yield a temporary folder of soft shapes under camera noise, the same on every call."""
-    # Not at the top: the load generator comes through here and needs none of them.
-    import cv2
-    import numpy as np
+    """Yield a temporary folder of pictures from the `cctv` generator, the same on every call."""
+    # Not at the top: the load generator comes through here and has no use for OpenCV.
+    from shared.data.synthetic.cctv import generate_cctv
 
-    from shared.vision.drawing import encode_jpeg
-
-    rng = np.random.default_rng(0)
-    height, width = GENERATED_SIZE
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as folder:
-        for number in range(GENERATED):
-            coarse = rng.uniform(0, 255, (12, 16, 3)).astype(np.float32)
-            smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-            noisy = smooth + rng.normal(0, _NOISE_SIGMA, (height, width, 1))
-            image = np.clip(noisy, 0, 255).astype(np.uint8)
-            Path(folder, f"{number:02}.jpg").write_bytes(encode_jpeg(image, _QUALITY))
-        yield Path(folder)
+        generate_cctv(Path(folder, "cctv"), count={"test": GENERATED}, size=GENERATED_SIZE, seed=0)
+        yield Path(folder, "cctv", "test")
