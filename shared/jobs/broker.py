@@ -17,14 +17,14 @@ def create_celery(redis_url: str, *, timeout_s: float = 2.0) -> Celery:
     app = Celery("sightline", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE_NAME,
-        task_queues=[Queue(QUEUE_NAME)],
+        # A wake-up is spent when it is taken. Acknowledging would protect a message that protects nothing,
+        # and one whose acknowledgement Redis missed would keep its worker from taking another.
+        task_queues=[Queue(QUEUE_NAME, no_ack=True)],
         task_ignore_result=True,  # results stand in the job's row
         task_serializer="json",
         accept_content=["json"],
-        # A wake-up is spent when it arrives. Acknowledging late would protect a message that protects
-        # nothing: an orphaned job is found by its lease.
         task_acks_late=False,
-        worker_prefetch_multiplier=1,  # what waits behind a long job stays where other workers see it
+        worker_prefetch_multiplier=1,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever: Redis may be away for as long as it likes

@@ -11,6 +11,7 @@ from typing import Any
 from shared.core.logging import get_logger
 from shared.jobs.context import StopReason
 from shared.jobs.problems import DatabaseUnavailable, LeaseLost
+from shared.jobs.progress import progress_in
 from shared.jobs.run_lock import RunLock
 from shared.jobs.store import Claim, JobStore, PendingEvent
 from shared.jobs.tables import MAX_EVENT_TYPE_CHARACTERS
@@ -149,11 +150,3 @@ class LeaseKeeper:
             reply = self._store.poll(self._claim)
         self._cancel = self._cancel or reply.cancel_requested
         self.flush()
-
-
-def progress_in(data: dict[str, Any]) -> float | None:
-    """Return the progress (0..1) that an event's data tell of, None where they do not."""
-    progress = data.get("progress")
-    if progress is None and data.get("max_epochs"):
-        progress = data.get("epoch", 0) / data["max_epochs"]
-    return None if progress is None else min(1.0, max(0.0, float(progress)))

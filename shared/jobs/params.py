@@ -14,6 +14,7 @@ from shared.config.errors import ConfigError, unknown
 from shared.core.files import PathEscapesRoot, resolve_under
 from shared.core.settings import CommonSettings
 from shared.jobs.problems import InvalidParams
+from shared.repository.names import MODEL_NAME
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -61,8 +62,9 @@ class ExportParams(JobParams):
     """
 
     run_id: str = Field(pattern=_NAME, max_length=120, description="Name of a folder under the runs root.")
-    name: str = Field(pattern=_NAME, max_length=80, description="Model in the repository.")
+    name: str = Field(pattern=MODEL_NAME.pattern, max_length=64, description="Model in the repository.")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    end_to_end: bool = Field(False, description="Put non-maximum suppression inside the graph.")
     promote: bool = Field(True, description="Let the new version go live.")
 
 
