@@ -77,6 +77,7 @@ class ManifestDraft(_Document):
     metrics: Metrics = Metrics()
     parity: dict[str, Any] = Field(default_factory=dict, description="The report of the export gate.")
     source_run: str | None = None
+    source_job: str | None = Field(None, description="The job that made the version, if one did.")
     data_hash: str | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
 

@@ -4,7 +4,7 @@ import re
 
 from shared.repository.problems import InvalidName
 
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
 # An alias never looks like a number, so `version` in a URL or on the command line is never ambiguous.
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 

@@ -1,0 +1,68 @@
+"""From a traced graph to one ONNX file."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from services.export.graph import RAW_PREFIX, DetectionGraph
+
+OPSET = 20
+INPUT = "images"
+OUTPUTS = ("boxes", "scores", "labels")
+
+
+def export_onnx(graph: DetectionGraph, image_size: tuple[int, int], path: Path) -> list[str]:
+    """Write `graph` for inputs of (height, width) pixels and any batch; return the raw outputs' names.
+
+    The file is self-contained (no external data) and names no path of this machine. Raises onnx's
+    ValidationError if it breaks the standard.
+    """
+    example = torch.zeros((2, *image_size, 3), dtype=torch.uint8)  # a batch of 1 would be taken as fixed
+    with torch.no_grad():
+        raw_names = [f"{RAW_PREFIX}{level}" for level in range(len(graph(example)) - len(OUTPUTS))]
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[*OUTPUTS, *raw_names],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_the_source(model)
+    onnx.save_model(model, path)
+    onnx.checker.check_model(path, full_check=True)
+    return raw_names
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence notes of PyTorch about itself: torchvision is rightly absent, and a deprecation is its own."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _forget_the_source(model: onnx.ModelProto) -> None:
+    """Remove stack traces and module names: they hold paths of this machine and make equal runs differ."""
+    for container in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        container.doc_string = ""
+        del container.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]

@@ -1,0 +1,1 @@
+"""One module per resource; each turns a request into one call and its answer into a response."""
