@@ -90,14 +90,15 @@ def _label_notes(dataset: DetectionSet) -> Iterator[Defect]:
     crowd = sum(int(record.ignore.sum()) for record in dataset.records)
     if crowd:
         detail = f"{crowd} crowd boxes; left out of training, ignored in AP"
-        yield Defect(Severity.NOTE, "crowd", dataset.source, detail)
+        yield Defect(Severity.NOTE, "crowd", "", detail)
     for record in dataset.records:
         if len(record.boxes) == 0:
             yield Defect(Severity.NOTE, "no_labels", record.image_path.name, "no boxes; used as background")
     used = {int(label) for record in dataset.records for label in np.unique(record.labels)}
-    for index, name in enumerate(dataset.class_names):
-        if index not in used:
-            yield Defect(Severity.NOTE, "class_without_boxes", name, "no box of this class")
+    absent = [name for index, name in enumerate(dataset.class_names) if index not in used]
+    if absent:
+        detail = f"{len(absent)} of {len(dataset.class_names)} classes: {', '.join(absent)}"
+        yield Defect(Severity.NOTE, "classes_without_boxes", "", detail)
     if not dataset.records:
         yield Defect(Severity.ERROR, "no_images", dataset.source, "no usable picture at all")
 

@@ -3,7 +3,7 @@
 What is accepted: JPEG, PNG, WebP and BMP, recognised by structure; one picture per file.
 - EXIF orientation (JPEG, PNG, WebP) is applied, so that boxes mean what people see.
 - Grey and palette become RGB. 16 bits per channel are scaled to 8. CMYK and YCCK become RGB without a colour
-  profile; with an Adobe marker their inks are stored inverted, as Adobe writes them.
+  profile; their inks are taken as stored inverted, as Adobe writes them and other readers assume.
 - Transparency is laid over white. The fourth channel of a BMP is ignored, since most writers leave it empty,
   and so is the single transparent grey that a grey PNG may name.
 - Data after the picture is ignored: phones store films and previews there, and only pixels leave this module.
@@ -32,9 +32,6 @@ __all__ = ["DEFAULT_MAX_PIXELS", "ImageTooLarge", "NotAnImage", "TruncatedImage"
 DEFAULT_MAX_PIXELS = 50_000_000
 MAX_JPEG_SIDE = 65_500  # libjpeg's own limit
 MAX_JPEG_SCANS = 128  # a progressive file has about ten; each one costs a pass over the whole picture
-
-# libjpeg complains of these and goes on to decode every pixel as it was meant.
-HARMLESS_JPEG_FLAWS = ("extraneous bytes", "unknown jfif revision", "unknown adobe color transform")
 
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
@@ -106,23 +103,25 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=colorspace)
     except ValueError as error:
         image = _decode_flawed_jpeg(data, colorspace, str(error))
-    return image if header.components != 4 else _cmyk_to_rgb(image, inverted=header.adobe)
+    return image if header.components != 4 else _cmyk_to_rgb(image)
 
 
 def _decode_flawed_jpeg(data: bytes, colorspace: str, flaw: str) -> NDArray[np.uint8]:
-    """Decide what to do about libjpeg's complaint: missing or broken picture data is refused."""
+    """Decide what to do about libjpeg's complaint: stray bytes are skipped, missing data is refused."""
     lowered = flaw.lower()
     if "premature end" in lowered:
         raise TruncatedImage("the JPEG's data ends before the picture does")
-    if not any(harmless in lowered for harmless in HARMLESS_JPEG_FLAWS):
+    if "extraneous bytes" not in lowered:
         raise NotAnImage(f"broken JPEG: {flaw}")
-    image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=False)
+    try:
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=False)
+    except ValueError as error:
+        raise NotAnImage(f"broken JPEG: {error}") from None
     return image
 
 
-def _cmyk_to_rgb(cmyk: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
-    """Mix inks to RGB without a profile, (255 - C)(255 - K) / 255; `inverted` inks are 255 - C already."""
-    light = cmyk if inverted else cv2.bitwise_not(cmyk)
+def _cmyk_to_rgb(light: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mix inks to RGB without a profile: (255 - C)(255 - K) / 255. `light` holds 255 - ink for each ink."""
     black = cv2.cvtColor(np.ascontiguousarray(light[..., 3]), cv2.COLOR_GRAY2RGB)
     return np.asarray(cv2.multiply(np.ascontiguousarray(light[..., :3]), black, scale=1 / 255), np.uint8)
 

@@ -63,7 +63,6 @@ class ImageHeader:
     bits: int = 8
     components: int = 0
     progressive: bool = False
-    adobe: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -127,7 +126,7 @@ def _describe_foreign(data: bytes) -> str:
 
 
 def _read_jpeg(data: bytes) -> ImageHeader:
-    offset, orientation, adobe = 2, 1, False
+    offset, orientation = 2, 1
     frame: tuple[int, int, int, int] | None = None
     frame_marker = 0
     for _ in range(MAX_JPEG_SEGMENTS):
@@ -147,8 +146,6 @@ def _read_jpeg(data: bytes) -> ImageHeader:
             raise NotAnImage(f"broken JPEG: a segment of {length} bytes at byte {offset}")
         if marker == 0xE1 and orientation == 1 and data[body : body + 6] == b"Exif\0\0":
             orientation = exif_orientation(data[body + 6 : offset + length])
-        elif marker == 0xEE and data[body : body + 5] == b"Adobe":
-            adobe = True
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if frame is not None:
                 raise NotAnImage("broken JPEG: two frame headers")
@@ -159,13 +156,11 @@ def _read_jpeg(data: bytes) -> ImageHeader:
                 raise NotAnImage("broken JPEG: picture data before the frame header")
             if offset >= len(data):
                 raise TruncatedImage("the JPEG ends before its picture data")
-            return _jpeg_header(frame, frame_marker, orientation, adobe, offset)
+            return _jpeg_header(frame, frame_marker, orientation, offset)
     raise NotAnImage(f"broken JPEG: more than {MAX_JPEG_SEGMENTS} segments before the picture data")
 
 
-def _jpeg_header(
-    frame: tuple[int, int, int, int], marker: int, orientation: int, adobe: bool, scan: int
-) -> ImageHeader:
+def _jpeg_header(frame: tuple[int, int, int, int], marker: int, orientation: int, scan: int) -> ImageHeader:
     bits, height, width, components = frame
     if marker not in (0xC0, 0xC1, 0xC2):
         raise NotAnImage(f"JPEG of kind SOF{marker - 0xC0} is not supported; save it as baseline JPEG")
@@ -175,7 +170,7 @@ def _jpeg_header(
         raise NotAnImage(f"JPEG with {components} colour channels is not supported")
     return ImageHeader(
         "JPEG", width, height, orientation, scan,
-        components=components, progressive=marker == 0xC2, adobe=adobe,
+        components=components, progressive=marker == 0xC2,
     )  # fmt: skip
 
 

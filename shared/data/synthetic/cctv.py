@@ -79,7 +79,7 @@ def render_frame(camera: Camera, rng: np.random.Generator) -> tuple[NDArray[np.u
         _cast_shadow(canvas, placed, light)
         corner = placed.sprite.placed_at(placed.x, placed.y)
         paste(canvas, owners, placed.sprite, corner, numbers.get(id(placed), 0))
-    labels = [_label(figure, number, owners) for number, figure in enumerate(figures, start=1)]
+    labels = [measure(figure, number, owners) for number, figure in enumerate(figures, start=1)]
     height, width = camera.size
     small = cv2.resize(
         canvas, (width // SUPERSAMPLING, height // SUPERSAMPLING), interpolation=cv2.INTER_AREA
@@ -189,7 +189,7 @@ def _cast_shadow(canvas: NDArray[np.uint8], placed: Placed, light: Light) -> Non
     darken(canvas, np.asarray(lying, np.uint8), (left - start, top + height), light.shadow_strength)
 
 
-def _label(figure: Placed, number: int, owners: NDArray[np.uint8]) -> Label:
+def measure(figure: Placed, number: int, owners: NDArray[np.uint8]) -> Label:
     """Measure the box of a figure, and how much of it nothing hides and no edge cuts off."""
     sprite, (height, width) = figure.sprite, owners.shape
     left, top = sprite.placed_at(figure.x, figure.y)
