@@ -9,6 +9,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from services.export.suppression import CANDIDATES
+
 
 def hide(path: Path, names: Sequence[str]) -> None:
     """Take `names` from the outputs of the file; the tensors stay where they are in the graph."""
@@ -19,8 +21,8 @@ def hide(path: Path, names: Sequence[str]) -> None:
     onnx.save_model(model, path)
 
 
-def shown(path: Path, names: Sequence[str], dtype: int = TensorProto.FLOAT) -> bytes:
-    """Return the file as bytes, with the inner tensors `names` as further outputs.
+def shown(path: Path, names: Sequence[str]) -> bytes:
+    """Return the file as bytes, with the inner tensors `names` as further outputs .
 
     Raises ValueError if a tensor is not there, which means that the file was not made by this exporter.
     """
@@ -29,5 +31,7 @@ def shown(path: Path, names: Sequence[str], dtype: int = TensorProto.FLOAT) -> b
     missing = [name for name in names if name not in present]
     if missing:
         raise ValueError(f"{path} holds no tensors called {', '.join(missing)}: the gate cannot compare them")
-    model.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in names)
+    for name in names:
+        dtype = TensorProto.INT64 if name == CANDIDATES["labels"] else TensorProto.FLOAT
+        model.graph.output.append(helper.make_tensor_value_info(name, dtype, None))
     return model.SerializeToString()
