@@ -185,7 +185,7 @@ def _existing_run(run: str, settings: "CommonSettings") -> Path:
     there = sorted(path.parent.name for path in settings.runs_root.glob("*/config.yaml"))
     from shared.config import unknown
 
-    fail(unknown("run", run, there), code=ExitCode.NOT_FOUND)
+    return fail(unknown("run", run, there), code=ExitCode.NOT_FOUND)
 
 
 def _new_run(config: "RunConfig", run_dir: Path | None, name: str | None, settings: "CommonSettings") -> Path:
@@ -211,8 +211,8 @@ def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunCon
         if place.exists():
             data = config.data.model_copy(update={"path": str(place)})
             return config.model_copy(update={"data": data})
-    fail(
-        f"data.path={config.data.path}: nothing there, neither in the current folder nor under {settings.data_root}",
+    return fail(
+        f"data.path={config.data.path}: neither in the current folder nor under {settings.data_root}",
         hint="`sightline data make cctv --out FOLDER` makes a set to try",
         code=ExitCode.NOT_FOUND,
     )

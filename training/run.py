@@ -46,6 +46,8 @@ class RunSummary:
     stopped_early: bool
     evaluated_on: str
     metrics: dict[str, float | None]
+    parameters: int
+    training_seconds: float
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +104,8 @@ def train(
         stopped_early=len(history["rows"]) < config.trainer.max_epochs,
         evaluated_on=metrics["evaluated_on"],
         metrics=metrics[metrics["evaluated_on"]],
+        parameters=metrics["parameters"],
+        training_seconds=metrics["training_seconds"],
         seconds=round(time.monotonic() - started_s, 3),
     )
 

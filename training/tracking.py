@@ -1,5 +1,6 @@
 """The run in MLflow. A tracking server that fails costs a warning, never the training."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,8 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
 
         if self._uri.startswith("sqlite:///"):
             Path(self._uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
