@@ -123,7 +123,9 @@ def test_one_detector_and_one_worker_per_profile_and_the_rest_in_both(compose: d
 
 
 @pytest.mark.parametrize("role", ["detector", "worker"])
-def test_the_gpu_variant_asks_for_a_gpu_and_answers_to_the_same_name(role: str, compose: dict[str, Any]) -> None:
+def test_the_gpu_variant_asks_for_a_gpu_and_answers_to_the_same_name(
+    role: str, compose: dict[str, Any]
+) -> None:
     service = compose["services"][f"{role}-gpu"]
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}

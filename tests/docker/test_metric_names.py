@@ -27,7 +27,19 @@ RULES = ROOT / "docker" / "prometheus" / "rules" / "sightline.yml"
 TARGET_LABELS = {"job", "instance"}
 OWN_SERIES = {"up": TARGET_LABELS, "ALERTS": {"alertname", "alertstate", "severity"}}
 
-WORDS = {"by", "without", "on", "ignoring", "unless", "and", "or", "bool", "offset", "group_left", "group_right"}
+WORDS = {
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "unless",
+    "and",
+    "or",
+    "bool",
+    "offset",
+    "group_left",
+    "group_right",
+}
 
 
 def alert_expressions() -> Iterator[str]:
@@ -114,7 +126,9 @@ def test_alerts_ask_for_series_that_exist(known_series: dict[str, set[str]]) -> 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
 def test_dashboards_ask_for_series_that_exist(dashboard: Path, known_series: dict[str, set[str]]) -> None:
-    wrong = {expression: wrong_names(expression, known_series) for expression in dashboard_expressions(dashboard)}
+    wrong = {
+        expression: wrong_names(expression, known_series) for expression in dashboard_expressions(dashboard)
+    }
     assert {expression: names for expression, names in wrong.items() if names} == {}
 
 
