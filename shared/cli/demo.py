@@ -17,13 +17,13 @@ from rich.table import Table
 
 from shared.cli.client import api_client, call, explained
 from shared.cli.console import ExitCode, err, fail, out, print_json
-from shared.cli.job_events import END, follow
 from shared.cli.stack import stack
 from shared.cli.supervisor import StartFailed, Supervisor
 from shared.cli.up import one_per_folder
 from shared.core.files import write_atomic
 from shared.core.logging import configure_logging
 from shared.core.settings import CommonSettings
+from shared.jobs.client import watch_job
 
 MODEL = "person"
 DATA_SET = "cctv"
@@ -145,7 +145,7 @@ class Demo:
             with self._client(self._settings.export_url) as client:
                 job = call(client, "export", "POST", "/v1/exports", json=request)
             with self._client(self._settings.jobs_url) as client, explained("jobs"):
-                *_, last = follow(client, job["id"])
+                *_, last = watch_job(client, job["id"])
         result = _result_of(last.data)
         self.summary.version = result["version"]
         self.summary.paths["version"] = result["path"]
@@ -183,16 +183,16 @@ def _shown(client: httpx.Client, job_id: str) -> dict[str, Any]:
     columns = (TextColumn("  epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
         bar = progress.add_task("training", total=None, note="")
-        for event in follow(client, job_id):
+        for event in watch_job(client, job_id):
             if event.type == "epoch":
                 data = event.data
                 note = f"loss {data['loss']:.3f}"
                 if data.get("ap50") is not None:
                     note += f"  AP50 {data['ap50']:.3f}"
                 progress.update(bar, total=data["max_epochs"], completed=data["epoch"], note=note)
-            elif event.type == END:
+            elif event.type == "end":
                 return event.data
-    raise AssertionError("follow ends with the end event or raises")
+    raise AssertionError("a watched job ends with its end event, or watching raises")
 
 
 def _result_of(job: dict[str, Any]) -> dict[str, Any]:
