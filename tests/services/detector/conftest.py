@@ -4,11 +4,8 @@ from pathlib import Path
 import pytest
 
 from shared.repository import ModelRepository
-from tests.fixtures.tiny_detection_model import TinyModel, tiny_repository
+from tests.fixtures.tiny_detection_model import tiny_repository
 from tests.services.detector.serving import Served, serving
-
-# About 50 ms on one core: long enough to be caught in the act.
-SLOW = TinyModel(matmuls=8)
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,11 @@ class DetectionTask:
             kept = candidates.select(
                 nms(candidates.boxes, candidates.scores, candidates.labels, iou_threshold, limit)
             )
+        if len(kept) and not 0 <= kept.labels.min() <= kept.labels.max() < len(self.labels):
+            raise InferenceFailed(
+                f"the model answered with label {kept.labels.max()} and has {len(self.labels)} names; "
+                "export it again"
+            )
         return Detections(geometry.to_source(kept.boxes), kept.scores, kept.labels)
 
     def annotate(self, image: NDArray[np.uint8], detections: Detections) -> bytes:

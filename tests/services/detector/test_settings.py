@@ -1,0 +1,25 @@
+import pytest
+from pydantic import ValidationError
+
+from services.detector.settings import DetectorSettings, available_cores
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_DETECTOR_PORT", "8109")
+    monkeypatch.setenv("SIGHTLINE_DETECTOR_ALIASES", "live, previous,")
+    settings = DetectorSettings()
+    assert (settings.port, settings.aliases) == (8109, ["live", "previous"])
+
+
+@pytest.mark.parametrize("value", ["", " , "])
+def test_at_least_one_alias_is_served(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SIGHTLINE_DETECTOR_ALIASES", value)
+    with pytest.raises(ValidationError, match="aliases"):
+        DetectorSettings()
+
+
+def test_on_a_cpu_there_are_as_many_instances_as_the_cores_hold() -> None:
+    assert DetectorSettings().worker_threads == available_cores()
+    assert DetectorSettings(intra_op_threads=10_000).worker_threads == 1
+    assert DetectorSettings(provider="cuda").worker_threads == 2
+    assert DetectorSettings(instances=7).worker_threads == 7
