@@ -191,10 +191,8 @@ def _report(
 
 
 def _list_points(described: "Sweep", points: "list[Point]", axes: "list[Axis]", *, as_json: bool) -> None:
-    if axes:
-        lines = [{axis.key: axis.described()} for axis in axes]
-    else:
-        lines = [point.values for point in points]
+    searched = [{axis.key: axis.described()} for axis in axes]
+    lines = searched or [point.values for point in points]
     if as_json:
         print_json({"name": described.name, "searched": bool(axes), "points": lines})
         return

@@ -131,9 +131,9 @@ def _heat_map(
 
 
 def _bars(axes: Any, rows: Sequence[Row], metric: str) -> None:
-    labels = [
-        ", ".join(f"{k.rpartition('.')[2]}={_short(v)}" for k, v in row["point"].items()) for row in rows
-    ]
+    def label(point: dict[str, str]) -> str:
+        return ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in point.items())
+
     axes.barh(range(len(rows)), [row[metric] or 0.0 for row in rows])
     for place, row in enumerate(rows):
         text = row["state"] if row[metric] is None else f"{row[metric]:.3f}"
