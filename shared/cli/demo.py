@@ -210,7 +210,7 @@ def _wait_until_served(client: httpx.Client, model: str, version: int, *, within
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         response = client.get(f"/v1/models/{model}")
-        if response.is_success and response.json().get("live_version") == version:
+        if response.is_success and response.json()["version"] == version:
             return
         time.sleep(0.1)
     fail(
