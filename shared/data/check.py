@@ -51,8 +51,7 @@ def check_dataset(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     defects: list[tuple[str, Defect]] = []
-    sets: dict[str, DetectionSet] = {}
-    format, sets = _read_all(path, format, images_dir, defects)  # noqa: A001
+    name, sets = _read_all(path, format, images_dir, defects)
     for split, dataset in sets.items():
         defects += [(split, defect) for defect in [*dataset.defects, *_label_notes(dataset)]]
     defects += _unlisted_files(sets)
@@ -62,7 +61,7 @@ def check_dataset(
     defects += _equal_files(pictures)
     defects += _look_alikes(pictures)
     reports = [_describe(split, dataset) for split, dataset in sets.items()]
-    return _report(path, format, reports, defects)
+    return _report(path, name, reports, defects)
 
 
 def _read_all(

@@ -62,7 +62,6 @@ class ImageHeader:
     has_alpha: bool = False
     bits: int = 8
     components: int = 0
-    progressive: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -168,10 +167,7 @@ def _jpeg_header(frame: tuple[int, int, int, int], marker: int, orientation: int
         raise NotAnImage(f"JPEG with {bits} bits per channel is not supported; save it with 8")
     if components not in (1, 3, 4):
         raise NotAnImage(f"JPEG with {components} colour channels is not supported")
-    return ImageHeader(
-        "JPEG", width, height, orientation, scan,
-        components=components, progressive=marker == 0xC2,
-    )  # fmt: skip
+    return ImageHeader("JPEG", width, height, orientation, scan, components=components)
 
 
 def _read_png(data: bytes) -> ImageHeader:

@@ -166,9 +166,10 @@ def test_zero_sides(colours, encode) -> None:
         decode_image(bytes(jpeg))
 
 
-def test_a_jpeg_with_endless_scans_is_refused_quickly(colours, encode) -> None:
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_with_endless_scans_is_refused_quickly(progressive, colours, encode) -> None:
     """Each scan costs a pass over all pixels: a small file could keep a core busy for minutes."""
-    data = encode(Image.fromarray(colours[..., :3]), "JPEG", progressive=True)
+    data = encode(Image.fromarray(colours[..., :3]), "JPEG", progressive=progressive)
     last = data.rindex(b"\xff\xda")
     with pytest.raises(NotAnImage, match="scans"):
         decode_image(data[:-2] + data[last:-2] * 500 + data[-2:])

@@ -10,8 +10,8 @@ from typing import Any
 from shared.data.dataset import Defect, DetectionRecord, DetectionSet, Severity
 from shared.data.formats.errors import DatasetUnreadable
 from shared.data.formats.rows import LabelRow, usable_rows
+from shared.data.formats.split_names import alternatives
 
-SPLIT_ALIASES = {"val": "valid", "valid": "val", "validation": "val"}
 _SAMPLED_IMAGES = 20
 
 
@@ -76,7 +76,7 @@ def _choose_split(folder: Path, split: str | None) -> Path:
         return next(iter(files.values()))
     if split is None:
         raise DatasetUnreadable(f"{folder} holds the splits {', '.join(files)}; say which one to read")
-    for name in (split, SPLIT_ALIASES.get(split), _split_name(split)):
+    for name in (*alternatives(split), _split_name(split)):
         if name in files:
             return files[name]
     raise DatasetUnreadable(f"{folder} has no split {split!r}; it has {', '.join(files)}")

@@ -15,10 +15,10 @@ import yaml
 from shared.data.dataset import Defect, DetectionRecord, DetectionSet, Severity
 from shared.data.formats.errors import DatasetUnreadable
 from shared.data.formats.rows import LabelRow, usable_rows
+from shared.data.formats.split_names import alternatives
 from shared.vision.headers import ImageTooLarge, NotAnImage, TruncatedImage, read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-SPLIT_ALIASES = {"val": ("val", "valid", "validation"), "train": ("train",), "test": ("test",)}
 RELATIVE_TOLERANCE = 1e-3  # five decimals round to 1.00001 at most; more than this is no rounding
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
@@ -166,7 +166,7 @@ def _choose_split(layout: _Layout, path: Path, split: str | None) -> list[Path]:
         if len(layout.splits) == 1:
             return next(iter(layout.splits.values()))
         raise DatasetUnreadable(f"{path} holds the splits {', '.join(layout.splits)}; say which one to read")
-    for name in SPLIT_ALIASES.get(split, (split,)):
+    for name in alternatives(split):
         if name in layout.splits:
             return layout.splits[name]
     known = ", ".join(filter(None, layout.splits)) or "none, its data is not divided"
