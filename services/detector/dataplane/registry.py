@@ -94,21 +94,14 @@ class ModelRegistry:
             if number is None:
                 raise ModelNotReady(f"{name} has no version that can answer: {_why_not(model)}", model=name)
             return model.loaded[number]
-        number = _number(version)
-        if number in model.loaded:
-            return model.loaded[number]
-        target = model.aliases.get(version, number)
+        target = model.aliases.get(version, _number(version))
+        if target in model.loaded:
+            return model.loaded[target]
         if target not in model.versions:
             raise _unknown_version(name, version, model)
         if model.loading == target:
             raise ModelNotReady(f"version {target} of {name} is being loaded", model=name)
-        loaded = ", ".join(map(str, sorted(model.loaded))) or "none"
-        raise VersionNotLoaded(
-            f"version {target} of {name} is in the repository and not loaded; loaded: {loaded}. Give it an "
-            "alias that this server keeps loaded (SIGHTLINE_DETECTOR_ALIASES)",
-            model=name,
-            version=version,
-        )
+        raise _not_loaded(name, target, model)
 
     def _known(self, name: str) -> ServedModel:
         model = self._models.get(name)
@@ -202,6 +195,17 @@ def _unknown_version(name: str, version: str, model: ServedModel) -> UnknownVers
     hint = f"; did you mean {near[0]}?" if near else ""
     return UnknownVersion(
         f"{name} has no version {version!r}; there are: {', '.join(named) or 'none'}{hint}",
+        model=name,
+        version=version,
+    )
+
+
+def _not_loaded(name: str, version: int, model: ServedModel) -> VersionNotLoaded:
+    loaded = ", ".join(map(str, sorted(model.loaded))) or "none"
+    failures = "".join(f". {failure}" for failure in model.failures.values())
+    return VersionNotLoaded(
+        f"version {version} of {name} is in the repository and not loaded; loaded: {loaded}. Give it "
+        f"an alias that this server keeps loaded (SIGHTLINE_DETECTOR_ALIASES){failures}",
         model=name,
         version=version,
     )

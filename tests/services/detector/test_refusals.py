@@ -103,6 +103,12 @@ def test_a_version_that_is_there_but_not_loaded_says_how_to_get_it_loaded(served
     assert "SIGHTLINE_DETECTOR_ALIASES" in assert_problem(response, 409, "version_not_loaded")["detail"]
 
 
+def test_a_refusal_before_the_body_was_read_leaves_the_connection_usable(served: Served) -> None:
+    for _ in range(3):
+        assert_problem(served.detect(bytes(1_900_000), model="tinny"), 404, "unknown_model")
+        assert served.detect(PNG).status_code == 200
+
+
 def test_a_body_over_the_limit_is_refused(served: Served) -> None:
     assert_problem(served.detect(bytes(2_000_001)), 413, "payload_too_large")
 
