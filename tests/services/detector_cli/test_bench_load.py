@@ -13,6 +13,7 @@ import pytest
 from services.detector.cli.bench.bare_loop import detect, open_session, run_threads
 from services.detector.cli.bench.detector_process import DetectorNotReady, start_detector
 from services.detector.cli.bench.load import read_answer, request_bytes, send_all
+from services.detector.cli.bench.machine import OtherLoad
 from services.detector.cli.bench.peer import PeerFailed, cpu_seconds, start_peer
 from services.detector.cli.bench.pictures import generated_pictures, read_pictures
 from shared.repository.repository import ModelRepository
@@ -178,3 +179,23 @@ def test_a_detector_that_cannot_start_says_why(repository: ModelRepository):
         start_detector(repository.root, {"SIGHTLINE_DETECTOR_INTRA_OP_THREADS": "0"}),
     ):
         pass
+
+
+def test_the_load_of_others_leaves_out_the_named_processes():
+    def burn() -> psutil.Popen:
+        return psutil.Popen([sys.executable, "-c", "while True: pass"])
+
+    ours, theirs = burn(), burn()
+    try:
+        without, with_it = OtherLoad(ours.pid), OtherLoad(ours.pid, theirs.pid)
+        before = cpu_seconds(theirs.pid)
+        started = time.perf_counter()
+        time.sleep(1.5)
+        share = without.share() - with_it.share()
+        used = (cpu_seconds(theirs.pid) - before) / (time.perf_counter() - started) / psutil.cpu_count()
+    finally:
+        for process in (ours, theirs):
+            process.kill()
+            process.wait()
+    assert used > 0
+    assert share == pytest.approx(used, abs=0.05)

@@ -14,6 +14,8 @@ HOW_TO_MAKE_A_VERSION = (
     "for speed alone a run of one epoch will do"
 )
 
+CROWDED_SHARE = 0.1
+
 Model = Annotated[str, typer.Option("--model", "-m", help="Model, as NAME or, for serving, NAME:VERSION.")]
 Repository = Annotated[
     Path | None, typer.Option(help="Model repository. Default: SIGHTLINE_REPOSITORY_ROOT, or var/repository.")
@@ -92,6 +94,7 @@ def serving(
     else:
         for table in serving_tables(report):
             out.print(table)
+        _warn_if_crowded(report["other_cpu_share"])
 
 
 def precision(
@@ -136,13 +139,24 @@ def precision(
             max_s=max_s,
         )
         with _status() as on_step:
-            rows = measure_precision(plan, on_step)
-    report = {"model": model, "threads": threads, "intra_op": intra_op, "versions": rows}
+            measured = measure_precision(plan, on_step)
+    report = {"model": model, "threads": threads, "intra_op": intra_op, **measured}
     report["machine"] = describe_machine()
     if json_:
         print_json(report)
     else:
         out.print(precision_table(report))
+        _warn_if_crowded(measured["other_cpu_share"])
+
+
+def _warn_if_crowded(other_cpu_share: float) -> None:
+    if other_cpu_share > CROWDED_SHARE:
+        err.print(
+            f"[yellow]warning:[/] other processes used {other_cpu_share:.0%} of this machine meanwhile; "
+            "latencies and images per second are those of a crowded machine",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _repository(root: Path | None) -> Any:

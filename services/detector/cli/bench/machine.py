@@ -2,8 +2,13 @@
 
 import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
+
+from services.detector.cli.bench.peer import cpu_seconds
 
 _PACKAGES = ("onnxruntime", "opencv-python-headless", "numpy", "uvicorn", "fastapi")
 
@@ -16,6 +21,25 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "libraries": {package: version(package) for package in _PACKAGES},
     }
+
+
+class OtherLoad:
+    """How much of the machine is used by others than these processes, from the moment this is made."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
+        self._started, self._others_s = time.perf_counter(), self._seconds_of_others()
+
+    def share(self) -> float:
+        """Return the CPU time of all other processes ÷ what all cores had to give, 0 to 1."""
+        given_s = (time.perf_counter() - self._started) * (psutil.cpu_count() or 1)
+        return min(1.0, max(0.0, (self._seconds_of_others() - self._others_s) / given_s))
+
+    def _seconds_of_others(self) -> float:
+        times = psutil.cpu_times()
+        waiting = times.idle + getattr(times, "iowait", 0.0)
+        busy: float = sum(times[:8]) - waiting  # beyond the eighth Linux counts guests, held in `user` too
+        return busy - sum(map(cpu_seconds, self._pids))
 
 
 def _processor() -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.detector.cli.bench.machine import OtherLoad
 from services.detector.cli.bench.peer import cpu_seconds, start_peer
 from shared.repository.manifest import MODEL_FILE
 from shared.repository.repository import ModelRepository
@@ -40,8 +41,8 @@ class VersionSamples:
     cpu_ms: list[float]
 
 
-def measure_precision(plan: PrecisionPlan, on_step: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return one row per version, in the order of `plan.versions`.
+def measure_precision(plan: PrecisionPlan, on_step: Callable[[str], None]) -> dict[str, Any]:
+    """Return `versions`, a row for each of `plan.versions`, and `other_cpu_share` of the machine meanwhile.
 
     Every round runs every version once, in alternating order, each through the bare loop: what differs is
     the file alone. Accuracy comes from the manifests, where the export gate wrote it. Raises PeerFailed.
@@ -58,6 +59,7 @@ def measure_precision(plan: PrecisionPlan, on_step: Callable[[str], None]) -> li
         on_step("warm-up")
         for index in range(len(folders)):
             run(index, plan.threads, WARM_UP_IMAGES)
+        others = OtherLoad(bare.pid)
         for number in range(plan.rounds):
             if number and time.monotonic() > give_up_at:
                 break
@@ -70,7 +72,9 @@ def measure_precision(plan: PrecisionPlan, on_step: Callable[[str], None]) -> li
                 samples[index].images_per_s.append(plan.images / answer["wall_s"])
                 alone = run(index, 1, plan.latency_images)["latencies_ms"]
                 samples[index].latencies_ms.append(statistics.median(alone))
-    return [_row(plan, version, one, samples[0]) for version, one in zip(plan.versions, samples, strict=True)]
+        other_cpu_share = round(others.share(), 3)
+    rows = [_row(plan, version, one, samples[0]) for version, one in zip(plan.versions, samples, strict=True)]
+    return {"versions": rows, "other_cpu_share": other_cpu_share}
 
 
 def _row(plan: PrecisionPlan, version: int, samples: VersionSamples, first: VersionSamples) -> dict[str, Any]:

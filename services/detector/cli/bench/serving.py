@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from services.detector.cli.bench.detector_process import HOST, DetectorProcess, start_detector
+from services.detector.cli.bench.machine import OtherLoad
 from services.detector.cli.bench.peer import Peer, cpu_seconds, start_peer
 
 CONCURRENCIES = (1, 8, 16, 32)
@@ -65,6 +66,7 @@ class Samples:
     server_images_per_s: dict[int, list[float]] = field(default_factory=dict)
     ready_s: list[float] = field(default_factory=list)
     server_rss_mib: float = 0.0
+    other_cpu_share: float = 0.0  # of the whole machine, while the rounds ran
 
 
 def measure_serving(plan: ServingPlan, on_step: Callable[[str], None]) -> Samples:
@@ -83,11 +85,13 @@ def measure_serving(plan: ServingPlan, on_step: Callable[[str], None]) -> Sample
         on_step("warm-up")
         _bare(bare, plan.threads, WARM_UP_IMAGES)
         _load(load, CPU_CONCURRENCY, WARM_UP_IMAGES)
+        others = OtherLoad(detector.pid, load.pid, bare.pid)
         for number in range(plan.rounds):
             if number and time.monotonic() > give_up_at:
                 break
             on_step(f"round {number + 1}")
             _measure_round(plan, samples, detector, load, bare, server_first=number % 2 == 1)
+        samples.other_cpu_share = others.share()
         samples.server_rss_mib = psutil.Process(detector.pid).memory_info().rss / 2**20
     return samples
 
@@ -182,6 +186,7 @@ def summarise(samples: Samples) -> dict[str, Any]:
         },
         "added_latency_ms": _spread(added_ms),
         "ready_s": _spread(samples.ready_s),
+        "other_cpu_share": round(samples.other_cpu_share, 3),
         "server_rss_mib": round(samples.server_rss_mib, 1),
         "bare_images_per_s": _spread(samples.bare_images_per_s),
         "concurrency": {
