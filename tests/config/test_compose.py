@@ -1,0 +1,199 @@
+"""From a recipe and overrides to a checked run, and what a wrong one is told."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.config import (
+    ConfigError,
+    RunConfig,
+    apply_overrides,
+    compose_run,
+    dump_run_config,
+    load_run_config,
+    recipe_names,
+)
+
+
+def compose(*overrides: str, recipe: str = "recommended") -> RunConfig:
+    return compose_run("person", recipe, ["data.path=cctv", *overrides])
+
+
+def test_the_recommended_recipe_has_the_values_of_the_spec():
+    run = compose()
+    assert run.trainer.batch_size >= 8
+    assert (run.optimizer.lr, run.optimizer.lr_reference_batch) == (1e-4, 4)
+    assert (run.schedule.warmup_epochs, run.schedule.warmup_lr) == (5, 1e-6)
+    changes = run.augmentation
+    assert (changes.horizontal_flip, changes.brightness_contrast, changes.brightness_contrast_limit) == (
+        0.5,
+        0.5,
+        0.3,
+    )
+    assert (changes.gaussian_noise, changes.motion_blur, changes.motion_blur_px) == (0.3, 0.3, 5)
+    assert (changes.gamma, changes.gamma_min, changes.gamma_max, changes.clahe) == (0.3, 0.8, 1.2, 0.2)
+
+
+def test_the_reference_recipe_has_the_values_of_the_spec():
+    run = compose(recipe="reference")
+    assert (run.optimizer.name, run.optimizer.lr, run.optimizer.lr_reference_batch) == ("adam", 5e-5, None)
+    assert (run.trainer.batch_size, run.trainer.max_epochs, run.trainer.early_stopping_patience) == (
+        4,
+        100,
+        10,
+    )
+    assert (run.schedule.name, run.schedule.factor, run.schedule.patience) == ("plateau", 0.5, 5)
+    assert run.schedule.warmup_epochs == 0
+    probabilities = run.augmentation.model_dump(
+        include={"horizontal_flip", "brightness_contrast", "gaussian_noise", "motion_blur", "gamma", "clahe"}
+    )
+    assert set(probabilities.values()) == {0.0}
+    assert (run.model["size_loss"], run.model["lambda_coord"], run.model["lambda_noobj"]) == (
+        "squared",
+        5.0,
+        0.5,
+    )
+
+
+@pytest.mark.parametrize("recipe", recipe_names("person"))
+def test_every_recipe_composes_and_opens_with_its_command(recipe):
+    from shared.families.registry import recipes_dir
+
+    assert compose(recipe=recipe).recipe == recipe
+    first_line = (recipes_dir("person") / f"{recipe}.yaml").read_text().splitlines()[0]
+    assert first_line.startswith("# sightline train person")
+
+
+def test_overrides_set_single_values_and_choose_from_groups():
+    run = compose(
+        "optimizer=sgd", "trainer.max_epochs=3", "model.grid_size=13", "optimizer.lr=1e-3", "seed=7"
+    )
+    assert (run.optimizer.name, run.optimizer.lr, run.trainer.max_epochs, run.seed) == ("sgd", 1e-3, 3, 7)
+    assert run.model["grid_size"] == 13
+    assert run.model["depth"] == "base"  # the family's defaults are filled in
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("trainer.max_epoch=3", "trainer.max_epochs"),
+        ("trainer.batchsize=3", "trainer.batch_size"),
+        ("lr=1e-3", "optimizer.lr"),
+        ("grid_size=13", "model.grid_size"),
+        ("model.gridsize=13", "model.grid_size"),
+        ("augmentation.flip_horizontal=1", "augmentation.horizontal_flip"),
+        ("optimizer=adamm", "adam"),
+        ("optimizer.name=adm", "adam"),
+    ],
+)
+def test_a_wrong_word_is_told_the_nearest_right_one(override, nearest):
+    with pytest.raises(ConfigError, match=rf"Did you mean '{nearest}'"):
+        compose(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.batch_size=many", "trainer.batch_size='many'"),
+        ("trainer.batch_size=true", "trainer.batch_size=True"),
+        ("trainer.batch_size=8.5", "trainer.batch_size=8.5"),
+        ("trainer.batch_size=0", "greater than or equal to 1"),
+        ("optimizer.lr=-1", "greater than 0"),
+        ("model.image_size=100", "multiple of 16"),
+        ("model=3", "expected keys and values"),
+        ("augmentation.gamma_min=3", "gamma_min 3.0 is above gamma_max 1.2"),
+        ("data.format=pascal", "'coco'"),
+    ],
+)
+def test_a_wrong_value_is_told_what_is_allowed(override, message):
+    with pytest.raises(ConfigError) as error:
+        compose(override)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed",
+        "seed=[1",
+        "seed=1,2",
+        "~optimizer",
+        "optimizer@x=sgd",
+        "optimizer=../base",
+        "trainer={max_epochs: 3}",
+        "hydra.run.dir=x",
+        "family=person",
+        "",
+    ],
+)
+def test_what_is_not_a_plain_override_is_refused(override):
+    with pytest.raises(ConfigError):
+        compose(override)
+
+
+def test_an_override_cannot_read_the_environment(monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret")
+    with pytest.raises(ConfigError, match="references") as error:
+        compose("data.path=${oc.env:SECRET}")
+    assert "s3cret" not in str(error.value)
+
+
+def test_unknown_family_and_recipe_name_the_nearest():
+    with pytest.raises(ConfigError, match="'person'"):
+        compose_run("persn")
+    with pytest.raises(ConfigError, match="'recommended'"):
+        compose_run("person", "recomended")
+
+
+def test_a_run_without_data_says_which_key_to_set():
+    with pytest.raises(ConfigError, match=r"data\.path is not set"):
+        compose_run("person")
+
+
+def test_every_mistake_is_reported_at_once():
+    with pytest.raises(ConfigError) as error:
+        compose("trainer.batch_size=0", "optimizer.lr=0", "model.depth=wide")
+    assert len(error.value.problems) == 3
+
+
+def test_config_yaml_reads_back_equal(tmp_path):
+    run = compose("model.multi_scale=true", "data.path='a folder, with = signs'")
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_run_config(run))
+    assert load_run_config(path) == run
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "family: person\nepochs: 3"])
+def test_a_broken_config_yaml_is_a_config_error(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_run_config(path)
+
+
+def test_a_composed_run_takes_further_overrides():
+    changed = apply_overrides(compose("seed=3"), ["trainer.max_epochs=7"])
+    assert (changed.seed, changed.trainer.max_epochs) == (3, 7)
+    with pytest.raises(ConfigError, match="optimizer"):
+        apply_overrides(compose(), ["optimizer=sgd"])
+
+
+def test_composing_from_several_threads_gives_each_its_own():
+    with ThreadPoolExecutor(8) as pool:
+        seeds = list(pool.map(lambda seed: compose(f"seed={seed}").seed, range(16)))
+    assert seeds == list(range(16))
+
+
+def test_composing_loads_no_torch_and_writes_nothing(tmp_path):
+    code = (
+        "import sys; from shared.config import compose_run; compose_run('person', overrides=['data.path=x']);"
+        "assert 'torch' not in sys.modules"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(root)}, check=True, timeout=60
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,98 @@
+"""Tiny labelled images and runs over them: 64 px, a light network, two epochs."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from shared.config import RunConfig, compose_run
+
+SIDE_PX = 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """Grey images with one or two red people-shaped rectangles; COCO JSON, splits train, val and test."""
+    root = tmp_path_factory.mktemp("toy")
+    rng = np.random.default_rng(0)
+    (root / "annotations").mkdir()
+    for split, count in (("train", 9), ("val", 4), ("test", 3)):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for number in range(count):
+            image = rng.integers(70, 110, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+            images.append(
+                {"id": number + 1, "file_name": f"{number}.png", "width": SIDE_PX, "height": SIDE_PX}
+            )
+            for _ in range(1 + number % 2):
+                width, height = 12, 24
+                x, y = (int(v) for v in rng.integers(0, (SIDE_PX - width, SIDE_PX - height)))
+                image[y : y + height, x : x + width] = (40, 60, 200)
+                box = {"image_id": number + 1, "category_id": 1, "bbox": [x, y, width, height], "iscrowd": 0}
+                annotations.append({"id": len(annotations) + 1, "area": width * height, **box})
+            cv2.imwrite(str(root / split / f"{number}.png"), image)
+        categories = [{"id": 1, "name": "person"}]
+        labels = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"{split}.json").write_text(json.dumps(labels))
+    return root
+
+
+@pytest.fixture
+def toy_overrides(toy_data) -> list[str]:
+    """Overrides for a run of two epochs of two steps on `toy_data`."""
+    return [
+        f"data.path='{toy_data}'",
+        f"model.image_size={SIDE_PX}",
+        "model.grid_size=4",
+        "model.depth=light",
+        "trainer.batch_size=4",
+        "trainer.max_epochs=2",
+        "trainer.num_threads=1",
+        "schedule.warmup_epochs=1",
+        "tracking=none",
+    ]
+
+
+@pytest.fixture
+def toy_run(toy_overrides):
+    """A function from further overrides to a RunConfig."""
+
+    def make(*overrides: str) -> RunConfig:
+        return compose_run("person", "recommended", [*toy_overrides, *overrides])
+
+    return make
+
+
+class ScriptedControl:
+    """A control that asks for a stop at its n-th question, and keeps every event."""
+
+    def __init__(self, stop_at: int | None = None, reason: str = "cancel") -> None:
+        self.stop_at, self.reason = stop_at, reason
+        self.asked = 0
+        self.events: list[tuple[str, dict]] = []
+
+    def stop_requested(self):
+        self.asked += 1
+        return self.reason if self.asked == self.stop_at else None
+
+    def ensure_owned(self) -> None:
+        pass
+
+    def report(self, type: str, **data) -> None:  # noqa: A002
+        self.events.append((type, data))
+
+    def of(self, kind: str) -> list[dict]:
+        return [data for event, data in self.events if event == kind]
+
+
+@pytest.fixture
+def scripted_control():
+    return ScriptedControl
