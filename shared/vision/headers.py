@@ -5,6 +5,7 @@ taken for it. Four formats are read, JPEG, PNG, WebP and BMP, by their structure
 bytes. Numbers of segments are bounded, so that no file makes the walk long.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,8 @@ ImageFormat = Literal["JPEG", "PNG", "WebP", "BMP"]
 MAX_JPEG_SEGMENTS = 4096
 MAX_PNG_CHUNKS = 65_536
 MAX_WEBP_CHUNKS = 1024
+
+_AFTER_FILL = re.compile(rb"[^\xff]", re.DOTALL)
 
 # First bytes of what people send by mistake, or on purpose, instead of a picture.
 FOREIGN_SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -131,10 +134,10 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     for _ in range(MAX_JPEG_SEGMENTS):
         if data[offset] != 0xFF:
             raise NotAnImage(f"broken JPEG: no marker at byte {offset}")
-        while data[offset] == 0xFF:  # a marker may be preceded by fill bytes
-            offset += 1
-        marker = data[offset]
-        offset += 1
+        code = _AFTER_FILL.search(data, offset)  # a marker may be preceded by any number of fill bytes
+        if code is None:
+            raise TruncatedImage("the JPEG ends inside its header")
+        marker, offset = data[code.start()], code.end()
         if marker == 0x01:
             continue
         if marker in (0x00, 0xD8, 0xD9) or 0xD0 <= marker <= 0xD7:

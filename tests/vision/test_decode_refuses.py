@@ -95,10 +95,10 @@ def test_random_damage_gives_pixels_or_one_of_three_errors(kind, colours, encode
 def test_a_200_megapixel_bomb_is_refused_from_its_header() -> None:
     bomb = black_png(20_000, 10_000)
     assert len(bomb) < 100_000
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ImageTooLarge, match=r"20000 x 10000 = 200,000,000 pixels; at most 50,000,000"):
         decode_image(bomb)
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 def test_the_bomb_takes_no_memory(tmp_path: Path) -> None:
@@ -184,7 +184,21 @@ def test_animated_webp(colours, encode) -> None:
 def test_endless_empty_chunks_end_soon(colours, encode) -> None:
     png = encode(Image.fromarray(colours[..., :3]), "PNG")
     padding = png_chunk(b"tEXt", b"") * 200_000
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(NotAnImage, match="chunks"):
         decode_image(png[:33] + padding + png[33:])
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
+
+
+def test_endless_fill_bytes_end_soon(colours, encode) -> None:
+    jpeg = encode(Image.fromarray(colours[..., :3]), "JPEG")
+    filled = jpeg[:2] + b"\xff" * 20_000_000
+    started = time.thread_time()
+    with pytest.raises(TruncatedImage):
+        decode_image(filled)
+    assert time.thread_time() - started < 0.5
+
+
+def test_a_marker_may_follow_fill_bytes(colours, encode) -> None:
+    jpeg = encode(Image.fromarray(colours[..., :3]), "JPEG")
+    assert (decode_image(jpeg[:2] + b"\xff" * 3 + jpeg[2:]) == decode_image(jpeg)).all()
