@@ -8,6 +8,7 @@ import cv2
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from services.detector.admission import BodyBudget
 from services.detector.dataplane.batching import BatchPolicy
 from services.detector.dataplane.loading import LoadOptions, VersionLoader
 from services.detector.dataplane.registry import ModelRegistry
@@ -82,7 +83,8 @@ def _create_detector(
         poll_interval_s=settings.poll_interval_s,
         retry_max_s=settings.retry_max_s,
     )
-    return Detector(settings, repository, registry, watcher)
+    budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
+    return Detector(settings, repository, registry, watcher, budget)
 
 
 def run() -> None:

@@ -65,6 +65,11 @@ class DetectorSettings(BaseSettings):
         30.0, gt=0, description="Longest wait for a picture that has left the queue before 504, in seconds."
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="Largest request body, in bytes.")
+    max_held_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Bytes of request bodies held at once, arriving or waiting; more are refused with 429.",
+    )
     body_timeout_s: float = Field(
         30.0, gt=0, description="Longest wait for a body to arrive before 408, in seconds."
     )

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from fastapi import Request
 
+from services.detector.admission import BodyBudget
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.settings import DetectorSettings
@@ -17,6 +18,7 @@ class Detector:
     repository: ModelRepository
     registry: ModelRegistry
     watcher: RepositoryWatcher
+    body_budget: BodyBudget
 
 
 class LifespanState(TypedDict):

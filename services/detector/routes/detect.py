@@ -1,5 +1,7 @@
 """Detection in one picture or several."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import orjson
@@ -21,7 +23,7 @@ from services.detector.routes.pictures import (
     read_pictures,
 )
 from services.detector.schemas import BatchAnswer, DetectAnswer, ThresholdFields
-from services.detector.state import Detector, detector_of
+from services.detector.state import detector_of
 from shared.core.http import problem_document, problem_responses
 from shared.core.problems import BadRequest, PayloadTooLarge, Problem, QueueFull, Unauthorized
 from shared.core.shell import BodyTimeout
@@ -117,8 +119,12 @@ async def detect_with_version(
     },
 )
 async def detect_batch(model: str, request: Request, thresholds: _Thresholds) -> Response:
+    with _admitted(request, model, None):
+        return await _detect_batch(request, model, thresholds)
+
+
+async def _detect_batch(request: Request, model: str, thresholds: ThresholdFields) -> Response:
     detector = detector_of(request)
-    _refuse_early(detector, model, None)
     form = await read_pictures(request, thresholds, detector.settings.max_batch_images)
     with detector.registry.lease(model) as loaded:
         outcomes = await _infer(request, loaded, form, annotate=False)
@@ -133,11 +139,16 @@ async def detect_batch(model: str, request: Request, thresholds: _Thresholds) ->
 
 
 async def _detect(request: Request, model: str, version: str | None, thresholds: ThresholdFields) -> Response:
-    detector = detector_of(request)
     media_type = preferred_type(request.headers.get("accept"))
-    _refuse_early(detector, model, version)
-    form = await read_picture(request, thresholds)
-    with detector.registry.lease(model, version) as loaded:
+    with _admitted(request, model, version):
+        form = await read_picture(request, thresholds)
+        return await _detect_one(request, model, version, form, media_type)
+
+
+async def _detect_one(
+    request: Request, model: str, version: str | None, form: PictureForm, media_type: str
+) -> Response:
+    with detector_of(request).registry.lease(model, version) as loaded:
         (outcome,) = await _infer(request, loaded, form, annotate=media_type == JPEG)
         if isinstance(outcome, Problem):
             raise outcome
@@ -153,14 +164,19 @@ async def _detect(request: Request, model: str, version: str | None, thresholds:
     return Response(orjson.dumps(answer), media_type=JSON, headers=headers)
 
 
-def _refuse_early(detector: Detector, model: str, version: str | None) -> None:
-    """Raise what would be raised anyway before the body has been read, and costs memory."""
-    with detector.registry.lease(model, version) as loaded:
-        try:
-            loaded.batcher.refuse_if_full()
-        except QueueFull as problem:
-            loaded.metrics.count(problem.code)
-            raise
+@contextlib.contextmanager
+def _admitted(request: Request, model: str, version: str | None) -> Iterator[None]:
+    """Refuse before its body is read what would be refused afterwards, and what memory has no room for."""
+    detector = detector_of(request)
+    with contextlib.ExitStack() as held:
+        with detector.registry.lease(model, version) as loaded:
+            try:
+                loaded.batcher.refuse_if_full()
+                held.enter_context(detector.body_budget.hold(request))
+            except QueueFull as problem:
+                loaded.metrics.count(problem.code)
+                raise
+        yield
 
 
 async def _infer(

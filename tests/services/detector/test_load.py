@@ -107,6 +107,25 @@ def test_a_request_whose_client_has_gone_is_dropped_before_compute(slow: ModelRe
         assert served.metric("sightline_detector_compute_seconds_count") == 2  # the first and this one
 
 
+def test_bodies_on_their_way_in_are_bounded_together(repository: ModelRepository) -> None:
+    with serving(repository.root, max_held_bytes=1000, max_body_bytes=900) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as arriving:
+            arriving.sendall(
+                b"POST /v1/models/tiny/detect HTTP/1.1\r\nHost: x\r\nContent-Length: 800\r\n\r\nfirst bytes"
+            )
+            until(lambda: served.metric("sightline_http_requests_in_flight") == 2)  # it and the scrape
+            refused = until(lambda: full(served.detect(PICTURE)))
+            assert int(refused.headers["retry-after"]) >= 1
+            undeclared = served.client.post("/v1/models/tiny/detect", content=iter([PICTURE]))
+            assert undeclared.status_code == 429
+        until(lambda: served.detect(PICTURE).status_code == 200)
+
+
+def full(response: httpx.Response) -> httpx.Response | None:
+    return response if response.status_code == 429 else None
+
+
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[Served]:
     repository = tiny_repository(tmp_path)
