@@ -72,7 +72,8 @@ class Watchers:
         Ends without `end` when `gone()` says that nobody listens or that the service stops, and when the
         database goes away; the client takes the stream up again by its last id.
         """
-        yield f"retry: {_RECONNECT_AFTER_MS}\n\n".encode()
+        # No blank line after this and after heartbeats: some clients take one for an event without data.
+        yield f"retry: {_RECONNECT_AFTER_MS}\n".encode()
         silent_since = time.monotonic()
         try:
             while not await gone():
@@ -86,7 +87,7 @@ class Watchers:
                     yield frame(job.last_event_id, "end", job.model_dump(mode="json"))
                     return
                 if time.monotonic() - silent_since >= self.heartbeat_s:
-                    yield b": heartbeat\n\n"
+                    yield b": heartbeat\n"
                     silent_since = time.monotonic()
                 if not news:
                     await anyio.sleep(self.poll_s)

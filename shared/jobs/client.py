@@ -68,6 +68,6 @@ def _stream(client: httpx.Client, job_id: str, after_seq: int) -> Iterator[Watch
             source.response.read()
             source.response.raise_for_status()
         for event in source.iter_sse():
-            if not event.data:  # advice on when to come back, not an event
+            if not event.data:  # a blank line that somebody on the way put in is no event
                 continue
             yield WatchedEvent(int(event.id), event.event, event.json())

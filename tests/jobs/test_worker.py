@@ -105,7 +105,14 @@ class Stack:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
+def stack(tmp_path: Path, redis_url: str) -> Iterator[Stack]:
+    stack = Stack(tmp_path, f"sqlite:///{tmp_path / 'jobs.db'}", redis_url)
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def stack_on_any_database(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
     stack = Stack(tmp_path, database_url, redis_url)
     yield stack
     stack.close()
@@ -122,7 +129,8 @@ def numbers(lines: list[str]) -> list[int]:
     return [int(line.split()[1]) for line in lines]
 
 
-def test_several_deliveries_of_one_message_run_the_job_once(stack: Stack) -> None:
+def test_several_deliveries_of_one_message_run_the_job_once(stack_on_any_database: Stack) -> None:
+    stack = stack_on_any_database
     stack.start_worker()
     stack.start_worker()
     job_id = stack.submit(steps=10, step_s=0.05)
@@ -134,7 +142,8 @@ def test_several_deliveries_of_one_message_run_the_job_once(stack: Stack) -> Non
     assert stack.steps_done(job_id) == [f"1 {step}" for step in range(10)]
 
 
-def test_a_killed_workers_job_goes_on_from_its_checkpoint_on_another(stack: Stack) -> None:
+def test_a_killed_workers_job_goes_on_from_its_checkpoint_on_another(stack_on_any_database: Stack) -> None:
+    stack = stack_on_any_database
     first = stack.start_worker()
     job_id = stack.submit(steps=30, step_s=0.05)
     wait_for(lambda: len(stack.steps_done(job_id)) >= 5)
