@@ -56,9 +56,9 @@ def build_camera(size: tuple[int, int], rng: np.random.Generator) -> Camera:
     """Invent a camera for pictures of `size` (height, width) pixels: a place, its furniture, its noise."""
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     horizon = height * rng.uniform(-0.1, 0.22)
-    largest = height * rng.uniform(0.3, 0.45)  # a person's height at the lower edge
+    largest = height * rng.uniform(0.35, 0.5)  # a person's height at the lower edge
     growth = largest / (height - horizon)
-    smallest = height * rng.uniform(0.04, 0.09)
+    smallest = height * rng.uniform(0.07, 0.11)
     far_y = max(horizon + smallest / growth, height * 0.06)
     background = _ground(height, width, rng)
     vanishing = (width * rng.uniform(0.1, 0.9), horizon)

@@ -24,7 +24,7 @@ from shared.data.synthetic.sprites import darken, paste
 from shared.vision.drawing import encode_jpeg
 
 SPLITS = ("train", "val", "test")
-CAMERAS = {"train": 16, "val": 4, "test": 4}
+CAMERAS = {"train": 96, "val": 12, "test": 12}
 DESCRIPTION = "synthetic cctv set"
 MIN_VISIBLE = 0.3
 EMPTY_FRAMES = 0.12  # share of frames without anyone
@@ -146,7 +146,7 @@ def _figures(camera: Camera, rng: np.random.Generator) -> list[Placed]:
         return []
     figures: list[Placed] = []
     for _ in range(1 + min(int(rng.poisson(2.6)), MAX_FIGURES - 1)):
-        if figures and rng.random() < 0.3:
+        if figures and rng.random() < 0.2:
             near = figures[rng.integers(len(figures))]
             reach = camera.person_height(near.y)
             x = near.x + rng.normal(0, 0.35) * reach
