@@ -27,8 +27,8 @@ class BodyBudget:
         size_bytes = int(declared) if declared.isdecimal() else self._largest_body_bytes
         if self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes:
             raise QueueFull(
-                f"bodies of {self._held_bytes:,} bytes are held already and {size_bytes:,} more would pass the "
-                f"limit of {self._limit_bytes:,}; send this again after Retry-After"
+                f"bodies of {self._held_bytes:,} bytes are held already and {size_bytes:,} more would pass "
+                f"the limit of {self._limit_bytes:,}; send this again after Retry-After"
             )
         self._held_bytes += size_bytes
         try:

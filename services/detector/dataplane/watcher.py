@@ -117,7 +117,6 @@ class RepositoryWatcher:
             self._registry.note_failure(name, {REPOSITORY: f"aliases cannot be read: {error}"})
             self._report(name, REPOSITORY, 0, error)
             return
-        self._retries.get(name, {}).pop(REPOSITORY, None)
         self._seen[name] = signature
         self._registry.update(name, versions, aliases)
         self._follow(name, {alias: aliases[alias] for alias in self._aliases if alias in aliases})
@@ -138,13 +137,13 @@ class RepositoryWatcher:
             serving[alias] = version
         # An alias that was taken away stops being served; one that moved to a broken version does not.
         serving = {alias: version for alias, version in serving.items() if alias in wanted}
+        retries = self._retries.get(name, {})
+        self._retries[name] = {alias: retry for alias, retry in retries.items() if alias in failures}
         self._registry.note_failure(name, failures)
         self._registry.serve(name, serving)
         if serving != before.serving:
             logger.info("aliases changed over", model=name, serving=serving)
-        live = serving.get(self._aliases[0])
-        if live is not None or self._aliases[0] in before.serving:
-            self._metrics.live(name, live)
+        self._metrics.live(name, serving.get(self._aliases[0]))
 
     def _load(self, name: str, alias: str, version: int) -> str | None:
         """Load a version into the registry; returns what went wrong, None if nothing did."""
@@ -160,7 +159,6 @@ class RepositoryWatcher:
             return f"version {version} ({alias}) cannot be loaded: {error}"
         finally:
             self._registry.finish_loading(name, loaded)
-        self._retries.get(name, {}).pop(alias, None)
         logger.info("version loaded", model=name, version=version, provider=loaded.session.provider)
         return None
 

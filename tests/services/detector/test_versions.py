@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PICTURE = encode(two_rectangles())
 
 @pytest.fixture
 def served(repository: ModelRepository) -> Iterator[Served]:
-    with serving(repository.root, score_threshold=0.0, retry_max_s=0.05) as served:
+    with serving(repository.root, retry_max_s=0.05) as served:
         yield served
 
 
@@ -90,6 +91,20 @@ def test_a_broken_version_is_reported_and_the_good_one_goes_on(
     model = served.client.get("/v1/models/tiny").json()
     assert (model["state"], model["version"], model["aliases"]) == ("ready", 1, {"live": 2})
     assert model["problems"]
+
+
+def test_an_alias_that_moves_back_from_a_broken_version_ends_the_attempts(
+    served: Served, repository: ModelRepository
+) -> None:
+    add_tiny_version(repository, promote=False)
+    flip_a_byte(repository.root / "tiny" / "2" / MODEL_FILE)
+    move_alias(repository, 2)
+    until(lambda: failures(served, 2) >= 2)
+    move_alias(repository, 1)
+    until(lambda: served.ready()[1]["warnings"] == [])
+    attempts = failures(served, 2)
+    time.sleep(0.2)  # ten rounds, four times the longest wait before another attempt
+    assert failures(served, 2) == attempts
 
 
 def test_a_broken_version_that_was_repaired_is_taken_up_by_itself(
@@ -164,6 +179,9 @@ def test_a_model_without_a_live_version_is_listed_and_says_what_to_do(
     assert response.status_code == 503
     assert "promote" in response.json()["detail"]
     assert int(response.headers["retry-after"]) >= 1
+    (repository.root / "draft").rename(repository.root / ".draft")
+    until(lambda: served.detect(PICTURE, model="draft").status_code == 404)
+    assert served.ready() == (200, {"status": "ready", "reasons": [], "warnings": []})
 
 
 def test_versions_of_further_aliases_are_kept_loaded_when_asked_for(tmp_path: Path) -> None:
