@@ -119,7 +119,7 @@ class RunModule(pl.LightningModule):
     def _require_finite(self, losses: dict[str, Tensor]) -> None:
         if bool(torch.isfinite(losses["loss"])):
             return
-        bad = {name: float(term) for name, term in losses.items() if not bool(torch.isfinite(term))}
+        bad = {name: float(term.detach()) for name, term in losses.items() if not bool(torch.isfinite(term))}
         term, value = next(
             ((name, value) for name, value in bad.items() if name != "loss"), ("loss", bad["loss"])
         )
