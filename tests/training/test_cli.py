@@ -1,0 +1,99 @@
+"""`sightline train` and `sightline sweep` as a person types them."""
+
+import json
+import os
+import signal
+
+import pytest
+import yaml
+from typer import Typer
+from typer.testing import CliRunner
+
+from shared.cli.console import ExitCode
+from training.cli import InterruptControl, train
+from training.sweep.cli import sweep
+
+
+@pytest.fixture
+def sightline(tmp_path, monkeypatch):
+    """A function from words to the result of the command, with everything under a folder of its own."""
+    monkeypatch.setenv("SIGHTLINE_VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("SIGHTLINE_MLFLOW_URI", "")
+    monkeypatch.setenv("SIGHTLINE_JOBS_URL", "http://127.0.0.1:9")
+    app = Typer()
+    app.command("train")(train)
+    app.command("sweep")(sweep)
+    return lambda *words: CliRunner().invoke(app, words)
+
+
+def test_dry_run_prints_the_resolved_config(sightline):
+    result = sightline("train", "person", "data.path=cctv", "model.grid_size=13", "--dry-run")
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout)["model"]["grid_size"] == 13
+    as_json = sightline("train", "person", "data.path=cctv", "--dry-run", "--json")
+    assert json.loads(as_json.stdout)["family"] == "person"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["person", "data.path=x", "trainer.max_epoch=1"], ExitCode.USAGE, "trainer.max_epochs"),
+        (["persn", "data.path=x"], ExitCode.USAGE, "'person'"),
+        ([], ExitCode.USAGE, "name a family"),
+        (["person", "data.path=nowhere"], ExitCode.NOT_FOUND, "data.path=nowhere"),
+        (["--resume", "nothing"], ExitCode.NOT_FOUND, "unknown run 'nothing'"),
+        (["person", "data.path=x", "--name", "../out"], ExitCode.USAGE, "not a plain name"),
+        (["person", "data.path=x", "--submit"], ExitCode.UNAVAILABLE, "sightline up"),
+    ],
+)
+def test_mistakes_are_told_with_their_exit_code(sightline, words, code, message):
+    result = sightline("train", *words)
+    assert result.exit_code == code
+    assert message in result.stderr.replace("\n", " ")
+    assert result.stdout == ""
+
+
+def test_a_run_is_named_resumed_by_name_and_not_overwritten(sightline, toy_overrides, tmp_path):
+    first = sightline("train", "person", *toy_overrides, "trainer.max_epochs=1", "--name", "one", "--json")
+    assert first.exit_code == 0, first.stderr
+    assert json.loads(first.stdout)["run_dir"] == str(tmp_path / "runs" / "one")
+    again = sightline("train", "person", *toy_overrides, "--name", "one")
+    assert (again.exit_code, "--resume one" in again.stderr) == (ExitCode.USAGE, True)
+    longer = sightline("train", "--resume", "one", "trainer.max_epochs=2", "--json")
+    assert json.loads(longer.stdout)["epochs"] == 2
+
+
+def test_the_first_ctrl_c_asks_for_a_stop_and_the_second_ends_at_once():
+    control = InterruptControl()
+    before = signal.getsignal(signal.SIGINT)
+    with control.listening():
+        assert control.stop_requested() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert control.stop_requested() == "interrupt"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stopped_run_says_how_to_go_on(sightline, toy_overrides, tmp_path, monkeypatch):
+    monkeypatch.setattr(InterruptControl, "stop_requested", lambda self: "interrupt")
+    result = sightline("train", "person", *toy_overrides, "--name", "one")
+    assert result.exit_code == ExitCode.CANCELLED
+    assert f"sightline train --resume {tmp_path / 'runs' / 'one'}" in result.stderr.replace("\n", "")
+
+
+def test_a_sweep_lists_its_points_without_any_service(sightline):
+    result = sightline("sweep", "person", "grid_size", "data.path=cctv", "--dry-run", "--json")
+    points = json.loads(result.stdout)["points"]
+    assert [point["model.grid_size"] for point in points] == ["13", "26", "32", "52"]
+    product = sightline(
+        *("sweep", "person", "data.path=cctv", "--grid", "model.grid_size=13,26", "--grid", "seed=0,1,2"),
+        *("--dry-run", "--json"),
+    )
+    assert len(json.loads(product.stdout)["points"]) == 6
+
+
+def test_a_sweep_without_a_service_says_how_to_start_it(sightline):
+    result = sightline("sweep", "person", "grid_size", "data.path=cctv")
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert "sightline up" in result.stderr

@@ -1,0 +1,177 @@
+"""Grids and searches through the job queue, against a service that answers from memory."""
+
+import csv
+import json
+
+import cv2
+import httpx
+import pytest
+
+from shared.config import ConfigError, compose_run
+from training.sweep.points import Sweep, check_points, grid_points, load_named_grid, make_point
+from training.sweep.queue import SweepQueue
+from training.sweep.report import make_rows, plot, write_report
+from training.sweep.search import parse_axis, search
+
+SWEEP = Sweep("grid-test", "person", "recommended")
+
+
+class JobsService:
+    """Jobs by idempotency key; each is over the second time that it is asked for."""
+
+    def __init__(self, outcome):
+        self.outcome, self.jobs, self.submissions = outcome, {}, []
+
+    def __call__(self, request):
+        if request.method == "POST":
+            body, key = json.loads(request.content), request.headers["Idempotency-Key"]
+            self.submissions.append((key, body))
+            created = key not in self.jobs
+            self.jobs.setdefault(key, {"id": f"job-{len(self.jobs)}", "asked": 0, "body": body})
+            return httpx.Response(202 if created else 200, json=self.shown(self.jobs[key]))
+        job = next(job for job in self.jobs.values() if job["id"] == request.url.path.rsplit("/", 1)[1])
+        job["asked"] += 1
+        return httpx.Response(200, json=self.shown(job))
+
+    def shown(self, job):
+        state, result, error = "queued", None, None
+        if job["asked"] >= 2:
+            result = self.outcome(job["body"]["params"]["overrides"])
+            state = "failed" if isinstance(result, str) else "succeeded"
+            error, result = ({"message": result}, None) if state == "failed" else (None, result)
+        return {
+            "id": job["id"],
+            "state": state,
+            "attempt": 1,
+            "progress": None,
+            "result": result,
+            "error": error,
+        }
+
+    def queue(self):
+        client = httpx.Client(transport=httpx.MockTransport(self), base_url="http://jobs")
+        return SweepQueue(client, SWEEP, poll_s=0.0)
+
+
+def better_with_grid_size(overrides):
+    size = next(int(o.split("=")[1]) for o in overrides if o.startswith("model.grid_size"))
+    if size == 32:
+        return "out of memory"
+    metrics = {"ap50": size / 100, "ap": size / 200}
+    return {"metrics": metrics, "parameters": 2_351_381, "training_seconds": 12.0, "run_id": f"run-{size}"}
+
+
+def ignore(point, job):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "expected"),
+    [
+        ("grid_size", "model.grid_size", [13, 26, 32, 52]),
+        ("lr", "optimizer.lr", [1e-5, 5e-5, 1e-4, 5e-4]),
+    ],
+)
+def test_the_named_grids_are_those_of_the_spec(name, key, expected):
+    grid, fixed = load_named_grid("person", name)
+    points = grid_points(grid, ["data.path=cctv", *fixed])
+    runs = [compose_run("person", overrides=point.overrides).model_dump() for point in points]
+    section, _, field = key.partition(".")
+    assert [run[section][field] for run in runs] == expected
+
+
+def test_the_grid_of_lambdas_is_every_pair_of_the_spec():
+    grid, _ = load_named_grid("person", "lambdas")
+    pairs = {
+        (float(p.values["model.lambda_coord"]), float(p.values["model.lambda_noobj"]))
+        for p in grid_points(grid, [])
+    }
+    assert pairs == {(coord, noobj) for coord in (2, 5, 7, 10) for noobj in (0.3, 0.5, 0.7, 1.0)}
+
+
+def test_a_wrong_point_is_found_before_anything_is_submitted():
+    with pytest.raises(ConfigError, match=r"model\.grid_size"):
+        check_points(SWEEP, grid_points({"model.gridsize": ["13"]}, ["data.path=cctv"]))
+    with pytest.raises(ConfigError, match="Did you mean 'grid_size'"):
+        load_named_grid("person", "gridsize")
+
+
+def test_the_same_sweep_again_finds_its_jobs_and_another_one_makes_new_ones():
+    service = JobsService(better_with_grid_size)
+    points = grid_points({"model.grid_size": ["13", "26"]}, ["data.path=cctv"])
+    first = service.queue().run(points, ignore)
+    again = service.queue().run(points, ignore)
+    assert [job["id"] for _, job in first] == [job["id"] for _, job in again]
+    assert len(service.jobs) == 2
+    assert {body["group"] for _, body in service.submissions} == {"grid-test"}
+    service.queue().run(grid_points({"model.grid_size": ["13"]}, ["data.path=other"]), ignore)
+    assert len(service.jobs) == 3
+
+
+def test_the_report_ranks_runs_and_keeps_the_failed_one(tmp_path):
+    points = grid_points({"model.grid_size": ["13", "26", "32", "52"]}, [])
+    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), "ap")
+    assert [row["point"]["model.grid_size"] for row in rows] == ["52", "26", "13", "32"]
+    assert (rows[-1]["state"], rows[-1]["error"]) == ("failed", "out of memory")
+    paths = write_report(tmp_path, rows, "test", "ap")
+    with paths["csv"].open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["ap50"] for line in lines] == ["0.52", "0.26", "0.13", ""]
+    assert json.loads(paths["json"].read_text()) == rows
+    assert cv2.imread(str(paths["png"])) is not None
+
+
+def test_every_shape_of_sweep_is_drawn():
+    def row(point, ap):
+        state = "failed" if ap is None else "succeeded"
+        return {"point": point, "ap": ap, "ap50": ap, "state": state}
+
+    pairs = [row({"a": a, "b": b}, None if a == b == "2" else 0.5) for a in "12" for b in "12"]
+    trials = [row({"a": str(n / 7), "b": "x", "c": "y"}, n / 10) for n in range(5)]
+    for rows in (pairs, trials, [row({"a": "1"}, None)]):
+        plot(rows, "title", "ap").canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "text", ["model.grid_size", "=1,2", "lr=log:0:1", "lr=float:2:1", "lr=int:a:b", "lr=a,,b"]
+)
+def test_a_wrong_space_is_refused(text):
+    with pytest.raises(ConfigError, match="--space"):
+        parse_axis(text)
+
+
+def test_a_search_ends_with_its_trials_and_goes_on_where_it_was(tmp_path):
+    def quality(overrides):
+        values = dict(override.split("=") for override in overrides)
+        lr, size = float(values["optimizer.lr"]), int(values["model.grid_size"])
+        if size == 13:
+            return "did not fit"
+        return {"metrics": {"ap": 1 - abs(lr - 1e-3), "ap50": 1.0}, "parameters": 1, "training_seconds": 1.0}
+
+    service = JobsService(quality)
+    axes = [parse_axis("optimizer.lr=log:1e-5:1e-2"), parse_axis("model.grid_size=13,26")]
+
+    def run(trials):
+        return search(
+            service.queue(),
+            axes,
+            ["data.path=cctv"],
+            name="s",
+            folder=tmp_path,
+            trials=trials,
+            parallel=2,
+            metric="ap",
+            seed=0,
+            on_change=ignore,
+        )
+
+    first, longer = run(4), run(6)
+    assert (len(first), len(longer), len(service.jobs)) == (4, 6, 6)
+    assert [point for point, _ in longer[:4]] == [point for point, _ in first]
+    assert len({point.values["optimizer.lr"] for point, _ in longer}) == 6
+    assert all(1e-5 <= float(point.values["optimizer.lr"]) <= 1e-2 for point, _ in longer)
+
+
+def test_swept_values_win_over_fixed_ones():
+    point = make_point({"model.grid_size": "13"}, ["data.path=cctv", "model.grid_size=52"])
+    assert compose_run("person", overrides=point.overrides).model["grid_size"] == 13
