@@ -127,7 +127,7 @@ def _export_here(
             raise
         except Problem as problem:
             progress.stop()
-            fail(problem.detail)
+            fail(problem.detail, code=ExitCode.USAGE if problem.status == 422 else ExitCode.FAILURE)
         except OSError as error:
             progress.stop()
             fail(f"the version could not be written: {error}", hint="nothing of it was published")
