@@ -8,6 +8,7 @@ import numpy as np
 from shared.core.files import atomic_path
 from shared.data.dataset import DetectionSet
 from shared.data.loading import load_image
+from shared.vision.boxes import Detections
 from shared.vision.drawing import draw_boxes, draw_detections
 from training.evaluation import Evaluation
 from training.run_folder import RunFolder
@@ -94,9 +95,11 @@ def f1_curve(evaluation: Evaluation, split: str) -> "Figure":
     figure = _figure(5, 4.4)
     axes = figure.subplots()
     curve, numbers = evaluation.curves["pr_curve"], evaluation.numbers
+    scores = curve["score"][::-1]  # rising; between two scores the higher one's value holds
     for name in ("precision", "recall"):
-        axes.plot(curve["score"], curve[name], linewidth=1, label=name)
-    axes.plot(curve["score"], curve["f1"], linewidth=2, label=f"F1 (best {_text(numbers['best_f1'])})")
+        axes.plot(scores, curve[name][::-1], linewidth=1, label=name, drawstyle="steps-pre")
+    label = f"F1 (best {_text(numbers['best_f1'])})"
+    axes.plot(scores, curve["f1"][::-1], linewidth=2, label=label, drawstyle="steps-pre")
     axes.axvline(evaluation.curves["score_threshold"], color="grey", linestyle=":", label="serving threshold")
     axes.set(xlabel="score threshold", title=f"F1 ({split})", xlim=(0, 1), ylim=(0, 1.02))
     _finish(axes)
@@ -158,21 +161,24 @@ def predictions(evaluation: Evaluation, split: str, class_names: list[str]) -> "
     for number, (record, detections) in enumerate(pairs):
         line, column = divmod(number, columns)
         image = load_image(record)
-        labelled = draw_boxes(image, record.boxes, [""] * len(record.boxes), record.labels.tolist())
+        tile, scale = _tile(image)
         left, right = grid[line, 2 * column : 2 * column + 2]
-        left.imshow(_tile(labelled))
+        left.imshow(draw_boxes(tile, record.boxes * scale, [""] * len(record.boxes), record.labels.tolist()))
         left.set_title(f"labels: {len(record.boxes)}", fontsize=8)
-        right.imshow(_tile(draw_detections(image, detections, class_names)))
+        scaled = Detections(detections.boxes * scale, detections.scores, detections.labels)
+        right.imshow(draw_detections(tile, scaled, class_names))
         right.set_title(f"predictions: {len(detections)}", fontsize=8)
     figure.suptitle(f"Labels beside predictions ({split})")
     return figure
 
 
-def _tile(image: np.ndarray) -> np.ndarray:
+def _tile(image: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Return the image with a long side of _TILE_PX, and the factor; captions are drawn after this."""
     import cv2
 
-    scale = min(_TILE_PX / max(image.shape[:2]), 1.0)
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    scale = _TILE_PX / max(image.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=method), np.float32(scale)
 
 
 def _figure(width_in: float, height_in: float) -> "Figure":
