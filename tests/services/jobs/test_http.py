@@ -72,9 +72,9 @@ def test_a_repeated_submission_answers_200_with_the_same_job(client: TestClient)
         (
             {
                 "kind": "train",
-                "params": {"family": "person", "overrides": ["data.path=x", "model.grid_size=14"]},
+                "params": {"family": "person", "overrides": ["data.path=x", "model.depth=bse"]},
             },
-            "14",
+            "base",
         ),
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=../x"]}}, "data.path"),
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=/etc"]}}, "'/etc'"),
