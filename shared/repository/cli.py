@@ -266,7 +266,7 @@ def architectures(as_json: AsJson = False) -> None:
     rows = [
         {
             "family": name,
-            "about": (config_class(name).__doc__ or "").strip().splitlines()[0],
+            "about": _about(config_class(name).__module__.rpartition(".")[0]),
             "recipes": sorted(path.stem for path in recipes_dir(name).glob("*.yaml")),
         }
         for name in family_names()
@@ -278,3 +278,11 @@ def architectures(as_json: AsJson = False) -> None:
         out.print(
             f"[bold]{row['family']}[/]: {row['about']} (recipes: {', '.join(row['recipes']) or 'none'})"
         )
+
+
+def _about(package: str) -> str:
+    """Return the first sentence of a family's package, without the name that it opens with."""
+    from importlib import import_module
+
+    first_line = (import_module(package).__doc__ or "").strip().partition("\n")[0]
+    return first_line.partition(". ")[0].rpartition(": ")[2].rstrip(".")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from services.export.exporter import export_onnx
 from services.export.graph import DetectionGraph
 from services.export.runs import Run, read_run
 from shared.config import dump_run_config, validate_run
@@ -110,3 +111,10 @@ def graph_of(run: Run, *, half: bool = False) -> DetectionGraph:
     network = family.build(config)
     network.load_state_dict(load_file(run.weights))
     return DetectionGraph(family, config, network, half=half)
+
+
+@pytest.fixture(scope="session")
+def traced(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The run's graph as an ONNX file, and the names of its raw outputs: tracing takes seconds."""
+    path = tmp_path_factory.mktemp("traced") / "model.onnx"
+    return path, export_onnx(graph_of(run), (SIZE, SIZE), path)

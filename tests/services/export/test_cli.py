@@ -10,16 +10,8 @@ from typer.testing import CliRunner, Result
 
 from services.export import pipeline
 from services.export.cli import export
-from services.export.exporter import export_onnx
 from services.export.runs import Run
 from shared.repository import ModelRepository
-from tests.services.export.conftest import SIZE, graph_of
-
-
-@pytest.fixture(scope="module")
-def traced(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    path = tmp_path_factory.mktemp("traced") / "model.onnx"
-    return path, export_onnx(graph_of(run), (SIZE, SIZE), path)
 
 
 @pytest.fixture(autouse=True)

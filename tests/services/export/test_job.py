@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from services.export import job, pipeline
-from services.export.exporter import export_onnx
 from services.export.runs import Run
 from shared.core.settings import CommonSettings
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased, StopReason
 from shared.repository import ModelRepository
-from tests.services.export.conftest import SIZE, graph_of
 
 
 @dataclass
@@ -32,12 +30,6 @@ class FakeLease:
 
     def ensure(self) -> None:
         self.ensured += 1
-
-
-@pytest.fixture(scope="module")
-def traced(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    path = tmp_path_factory.mktemp("traced") / "model.onnx"
-    return path, export_onnx(graph_of(run), (SIZE, SIZE), path)
 
 
 @pytest.fixture(autouse=True)

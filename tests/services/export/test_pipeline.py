@@ -16,13 +16,12 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 from services.export import pipeline
-from services.export.exporter import export_onnx
 from services.export.pipeline import ExportRequest, export_run
 from services.export.problems import GateRefused, IncompleteRun
 from services.export.runs import Run, read_run
 from shared.repository import ModelRepository
 from shared.vision.nms import nms
-from tests.services.export.conftest import SIZE, graph_of
+from tests.services.export.conftest import graph_of
 
 
 def check(parity: dict[str, Any], name: str) -> dict[str, Any]:
@@ -203,12 +202,6 @@ def test_a_version_knows_the_job_that_made_it(versions: dict[str, int], reposito
 
 Change = Callable[[onnx.GraphProto], None]
 Refusal = Callable[..., GateRefused]
-
-
-@pytest.fixture(scope="module")
-def traced(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    path = tmp_path_factory.mktemp("traced") / "model.onnx"
-    return path, export_onnx(graph_of(run), (SIZE, SIZE), path)
 
 
 @pytest.fixture
