@@ -1,5 +1,6 @@
 """`sightline doctor`: what this machine has, and what is missing for what."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -76,8 +77,8 @@ def _torch(_: CommonSettings) -> Finding:
         return Finding(
             "training", "note", "torch is not installed", "pip install 'sightline[worker]' to train"
         )
-    import torch
-
+    # By name, because nothing here may depend on torch: most images are without it.
+    torch = importlib.import_module("torch")
     cuda = f"CUDA {torch.version.cuda}" if torch.cuda.is_available() else "CPU only"
     return Finding("training", "ok", f"torch {installed}, {cuda}")
 
