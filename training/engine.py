@@ -21,7 +21,7 @@ from training.errors import TrainingError
 from training.loaders import evaluation_loader, training_loader
 from training.module import RunModule
 from training.run_folder import RunFolder
-from training.splits import Splits
+from training.splits import Splits, usable_data
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -53,6 +53,7 @@ def input_size(model_config: Any) -> tuple[int, int]:
     return model_config.image_size, model_config.image_size
 
 
+@usable_data()
 def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl, *, rank: int = 0) -> None:
     """Train until max_epochs or early stopping, from checkpoints/last.ckpt where there is one.
 

@@ -21,13 +21,14 @@ from training.engine import input_size, resolve_precision, uses_gpu
 from training.evaluation import Evaluation, evaluate
 from training.loaders import evaluation_loader
 from training.run_folder import RunFolder
-from training.splits import Splits
+from training.splits import Splits, usable_data
 from training.tracking import Tracker
 
 _LIBRARIES = ("sightline", "torch", "lightning", "numpy", "opencv-python-headless", "albumentations")
 _EXAMPLES = 8
 
 
+@usable_data()
 def finish(
     config: RunConfig,
     folder: RunFolder,

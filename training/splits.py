@@ -1,12 +1,13 @@
 """Which labelled images a run trains on, judges by and is finally measured with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.config import DataConfig
 from shared.data.dataset import DetectionSet
-from shared.data.formats import find_splits, read_detection_set
+from shared.data.formats import DatasetUnreadable, find_splits, read_detection_set
 from shared.data.splits import split_detection_set
 from training.errors import DataUnusable
 
@@ -18,6 +19,15 @@ class Splits:
     train: DetectionSet
     val: DetectionSet
     test: DetectionSet | None
+
+
+@contextmanager
+def usable_data() -> Iterator[None]:
+    """Turn what a data set raises while its images are read into DataUnusable; also a decorator."""
+    try:
+        yield
+    except (DatasetUnreadable, MemoryError) as error:
+        raise DataUnusable(str(error)) from error
 
 
 def load_splits(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 
 import cv2
 import pytest
@@ -245,3 +246,12 @@ def test_without_a_validation_split_training_images_are_held_out(toy_run, tmp_pa
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["images"]["train"] + metrics["images"]["val"] == 9
     assert any("holding out" in event["message"] for event in control.of("log"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_image_that_cannot_be_read_is_named(toy_data, toy_run, tmp_path, split):
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    (data / split / "1.png").write_bytes(b"not an image")
+    with pytest.raises(DataUnusable, match=rf"{split}/1\.png"):
+        train(toy_run(f"data.path='{data}'", "trainer.batch_size=3"), tmp_path / "run")
