@@ -16,7 +16,7 @@ from shared.vision.letterbox import Letterbox
 class LocalPredictor:
     """Runs one version; its session may be used by several threads at once.
 
-    Provider, threads and the limit on pixels are the detector's settings, so that it answers as that would.
+    Provider and threads are the detector's settings, so that it computes as that would.
     Raises CorruptVersion if its files are not what the manifest says, UnusableGraph if ONNX Runtime refuses
     it or the provider asked for is not there, FixedSuppression for an IoU threshold that cannot be applied.
     """

@@ -103,7 +103,11 @@ class RunReport:
                     for result in summary["results"]
                 ]
             }
-            write_atomic(self._folder / SUMMARY_FILE, orjson.dumps(lean, option=orjson.OPT_INDENT_2))
+            text = orjson.dumps(lean, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            try:
+                write_atomic(self._folder / SUMMARY_FILE, text)
+            except OSError as error:  # a full disk must not keep the summary from the screen too
+                self.problems.append(SourceProblem(SUMMARY_FILE, str(error)))
         if json_:
             print_json(summary)
         else:

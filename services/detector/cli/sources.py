@@ -40,7 +40,10 @@ def find_sources(
     found: dict[Path, tuple[Path, Path]] = {}  # resolved path -> (path as named, relative name)
     problems: list[SourceProblem] = []
     for argument in arguments:
-        files, reason = _expand(argument, recursive)
+        try:
+            files, reason = _expand(argument, recursive)
+        except OSError as error:  # no right to look into a folder, a name too long
+            files, reason = [], error.strerror or str(error)
         if reason is not None:
             problems.append(SourceProblem(argument, reason))
         for path, relative in files:

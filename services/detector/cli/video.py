@@ -35,8 +35,8 @@ class VideoReader:
     """An open video file. Raises UnreadableVideo if OpenCV cannot open it."""
 
     def __init__(self, path: Path) -> None:
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        self._path = path
+        # Absolute: FFmpeg takes what stands before a colon for a protocol, "cam:1.mp4" for instance.
+        self._capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise UnreadableVideo(
                 "not a video that can be read (damaged, or a codec that OpenCV does not decode)"
@@ -114,7 +114,7 @@ class _Stream:
         if self._writer is None:
             self._size = size
             self._writer = cv2.VideoWriter(
-                str(self._path),
+                str(self._path.absolute()),
                 cv2.CAP_FFMPEG,
                 cv2.VideoWriter.fourcc(*OUTPUT_CODEC),
                 self._frames_per_s,
@@ -139,7 +139,7 @@ class _Stream:
 
 def count_frames(path: Path) -> int:
     """Return how many frames can be read from a video file, 0 if it is none. Nothing is converted."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     count = 0
     while capture.grab():
         count += 1

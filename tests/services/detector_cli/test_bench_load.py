@@ -164,10 +164,11 @@ def test_cpu_seconds_count_the_work_of_a_process_and_not_its_sleep():
     process = psutil.Popen([sys.executable, "-c", script])
     try:
         deadline = time.monotonic() + 20
-        while cpu_seconds(process.pid) < 0.5 and time.monotonic() < deadline:
+        while cpu_seconds(process.pid) < 0.45 and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
-        assert 0.5 <= cpu_seconds(process.pid) < 0.8  # and the interpreter's own start
+        # The kernel counts user and system time in ticks of 10 ms each; the interpreter's start comes on top.
+        assert 0.45 <= cpu_seconds(process.pid) < 0.8
     finally:
         process.kill()
         process.wait()

@@ -1,6 +1,10 @@
 """`sightline predict` straight from the repository."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -297,3 +301,18 @@ def test_wrong_options_are_usage_errors(run_predict: Run, tmp_path: Path, option
 
 def test_no_sources_is_a_usage_error(run_predict: Run):
     assert run_predict().exit_code == 2
+
+
+def test_an_interrupted_run_leaves_nothing_unfinished(repository: ModelRepository, tmp_path: Path):
+    clip = write_video_file(tmp_path / "clip.mp4", moving_square(20) * 200)
+    arguments = [str(clip), "-m", "tiny", "--repository", str(repository.root), "-o", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli.main", "predict", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("out/.clip*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=30)
+    assert process.returncode == 130, messages
+    assert list((tmp_path / "out").iterdir()) == []

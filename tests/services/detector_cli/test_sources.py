@@ -91,3 +91,9 @@ def test_what_gives_nothing_is_named_with_its_reason(folder: Path, argument: str
     sources, problems = find_sources(["a.jpg", argument])
     assert len(sources) == 1
     assert [(problem.source, reason in problem.reason) for problem in problems] == [(argument, True)]
+
+
+def test_a_name_that_the_file_system_refuses_is_a_problem_and_no_crash(folder: Path):
+    sources, problems = find_sources(["x" * 5000, "a.jpg"])
+    assert len(sources) == 1
+    assert "too long" in problems[0].reason

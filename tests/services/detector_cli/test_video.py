@@ -123,3 +123,11 @@ except OSError as error:
 def test_counting_frames_of_what_is_no_video_gives_none(tmp_path: Path):
     (tmp_path / "x.mp4").write_bytes(b"")
     assert count_frames(tmp_path / "x.mp4") == 0
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with write_video(Path("cam:1.mp4"), 10.0) as append:
+        append(painted((10, 10, 30, 30)))
+    with VideoReader(Path("cam:1.mp4")) as reader:
+        assert len(list(reader.frames())) == 1

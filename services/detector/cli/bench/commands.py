@@ -1,6 +1,7 @@
 """The options of `sightline bench serving` and `sightline bench precision`."""
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +56,8 @@ def serving(
     from services.detector.cli.bench.tables import plot_serving, serving_tables
     from services.detector.cli.bench.version import alone_in_a_repository
 
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        fail("--plot needs the Python package 'matplotlib'", code=ExitCode.UNAVAILABLE)
     name, _, asked = model.partition(":")
     source = _repository(repository)
     with _explained(), _pictures(pictures) as folder:
@@ -87,14 +90,17 @@ def serving(
             **summarise(samples),
             "machine": describe_machine(),
         }
-        if plot is not None:
-            plot_serving(report, plot)
     if json_:
         print_json(report)
     else:
         for table in serving_tables(report):
             out.print(table)
         _warn_if_crowded(report["other_cpu_share"])
+    if plot is not None:
+        try:
+            plot_serving(report, plot)
+        except OSError as error:
+            fail(f"cannot write {plot}: {error}")
 
 
 def precision(

@@ -73,6 +73,8 @@ class Peer:
             self._printed = [*self._printed[-20:], line]
 
     def _failure(self, what: str) -> str:
+        if self._process.poll() is not None:
+            self._threads[1].join(STOP_DEADLINE_S)  # so that its last words are in
         return f"{self._name}: {what}\n{''.join(self._printed)}"
 
 
