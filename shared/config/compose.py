@@ -69,7 +69,7 @@ def validate_run(values: dict[str, Any]) -> RunConfig:
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """Return `config` with `key=value` overrides of single keys applied; raises ConfigError as `compose_run`."""
+    """Return `config` with `key=value` overrides of single keys; raises ConfigError as `compose_run`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
@@ -77,9 +77,7 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     for text in overrides:
         checked = _check_override(config.family, text)
         if not checked.startswith("++"):
-            raise ConfigError(
-                f"override {text!r}: a resumed run takes single keys, not another choice of a group"
-            )
+            raise ConfigError(f"override {text!r}: a resumed run takes single keys, no choice of a group")
         parsed = OverridesParser.create().parse_override(checked)
         OmegaConf.update(values, parsed.key_or_group, parsed.value())
     changed = OmegaConf.to_container(values)
