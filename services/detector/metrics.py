@@ -80,6 +80,12 @@ class DetectorMetrics:
             ["model", "version", "provider"],
             registry=registry,
         )
+        self._fallback = Gauge(
+            "sightline_detector_provider_fallback",
+            "1 for a loaded version whose session runs on another provider than was asked for, else 0.",
+            ["model", "version"],
+            registry=registry,
+        )
         self._live = Gauge(
             "sightline_detector_live_version",
             "Number of the version that answers requests that name none.",
@@ -117,14 +123,16 @@ class DetectorMetrics:
             labels=labels,
         )
 
-    def loaded(self, model: str, version: int, provider: str, duration_s: float) -> None:
-        """Record that a version is loaded and warm."""
+    def loaded(self, model: str, version: int, provider: str, duration_s: float, *, fell_back: bool) -> None:
+        """Record that a version is loaded and warm, and whether `provider` is another than was asked for."""
         self._loaded.labels(model, str(version), provider).set(1)
+        self._fallback.labels(model, str(version)).set(fell_back)
         self._load_seconds.labels(model).observe(duration_s)
 
     def unloaded(self, model: str, version: int, provider: str) -> None:
         """Record that a version is gone."""
         self._loaded.remove(model, str(version), provider)
+        self._fallback.remove(model, str(version))
         self._queue_depth.remove(model, str(version))
 
     def load_failed(self, model: str, version: int, reason: str) -> None:

@@ -56,7 +56,9 @@ class VersionLoader:
             manifest, max_pixels=self._options.max_pixels, jpeg_quality=self._options.jpeg_quality
         )
         batcher = Batcher(f"{name} version {version}", session.run, policy, metrics, self._decode_pool)
-        self._metrics.loaded(name, version, session.provider, time.monotonic() - started)
+        self._metrics.loaded(
+            name, version, session.provider, time.monotonic() - started, fell_back=session.fell_back
+        )
         return LoadedVersion(manifest, session, task, batcher, metrics)
 
     def unload(self, loaded: LoadedVersion, timeout_s: float) -> bool:

@@ -50,6 +50,7 @@ def test_a_provider_that_is_not_there_fails_readiness_and_is_named(tmp_path: Pat
         assert served.ready()[0] == 503
         loaded = {"model": "tiny", "version": "1", "provider": "CPUExecutionProvider"}
         assert served.metric("sightline_detector_version_loaded", **loaded) == 1
+        assert served.metric("sightline_detector_provider_fallback", model="tiny", version="1") == 1
 
 
 @without_cuda
