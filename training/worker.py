@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -17,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.core.logging import configure_logging, get_logger
 from shared.core.settings import CommonSettings
-from shared.core.telemetry import new_registry
+from shared.core.telemetry import DiskCollector, new_registry
 from shared.jobs.broker import QUEUE_NAME, TASK_NAME, WakeUps, create_celery
 from shared.jobs.database import create_database_engine
 from shared.jobs.execution import Executor
@@ -63,6 +64,7 @@ class Worker:
         self._engine = create_database_engine(settings.database_url)
         self._store = JobStore(self._engine, max_attempts=queue.max_attempts, max_events=queue.max_events)
         self._registry = new_registry()
+        self._registry.register(DiskCollector(_folders(settings)))
         self._metrics = metrics = worker_metrics(self._registry)
         self._clock = JobClock(metrics)
         self._executor = Executor(
@@ -163,6 +165,17 @@ class Worker:
         if self._reconciler.database_problem:
             reasons.append(self._reconciler.database_problem)
         return reasons
+
+
+def _folders(settings: CommonSettings) -> dict[str, Path]:
+    """Return the folders that a worker reads and fills, by kind."""
+    folders = {
+        "data": settings.data_root,
+        "runs": settings.runs_root,
+        "repository": settings.repository_root,
+        "var": settings.var_dir,
+    }
+    return {kind: folder for kind, folder in folders.items() if folder is not None}
 
 
 def _keep_logging(**_: Any) -> None:

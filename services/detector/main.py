@@ -22,7 +22,7 @@ from shared.core.http import create_service
 from shared.core.logging import configure_logging
 from shared.core.server import serve
 from shared.core.settings import CommonSettings
-from shared.core.telemetry import new_registry
+from shared.core.telemetry import DiskCollector, new_registry
 from shared.repository import ModelRepository
 
 SERVICE = "detector"
@@ -64,6 +64,7 @@ def _create_detector(
     repository = ModelRepository(common.repository_root)
     registry = ModelRegistry(settings.aliases[0])
     metrics = DetectorMetrics(metrics_registry)
+    metrics_registry.register(DiskCollector({"repository": common.repository_root}))
     on_cpu = settings.provider == "cpu"
     options = LoadOptions(
         session=SessionOptions(settings.provider, settings.intra_op_threads),

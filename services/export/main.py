@@ -15,7 +15,7 @@ from services.export.settings import ExportServiceSettings
 from services.export.state import ExportState
 from shared.core.http import create_service
 from shared.core.settings import CommonSettings
-from shared.core.telemetry import new_registry
+from shared.core.telemetry import DiskCollector, new_registry
 from shared.jobs.broker import WakeUps
 from shared.jobs.database import create_database_engine
 from shared.jobs.migrate import migrate
@@ -42,6 +42,7 @@ def create_app(
     wake_ups = WakeUps(settings.redis_url, timeout_s=queue.broker_timeout_s)
     registry = new_registry()
     metrics = export_metrics(registry)
+    registry.register(DiskCollector({"runs": settings.runs_root}))
     submitter = Submitter(store, wake_ups, settings, lambda outcome: metrics.wake_ups.labels(outcome).inc())
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from services.jobs.state import JobsState
 from services.jobs.watching import Watchers
 from shared.core.http import create_service
 from shared.core.settings import CommonSettings
-from shared.core.telemetry import new_registry
+from shared.core.telemetry import DiskCollector, new_registry
 from shared.jobs.broker import WakeUps
 from shared.jobs.database import create_database_engine
 from shared.jobs.migrate import migrate
@@ -37,11 +37,13 @@ def create_app(
     settings = settings or CommonSettings()
     service = service or JobsServiceSettings()
     queue = queue or QueueSettings()
+    assert settings.data_root is not None  # the settings fill it in
     engine = create_database_engine(settings.database_url)
     store = JobStore(engine, max_attempts=queue.max_attempts, max_events=queue.max_events)
     wake_ups = WakeUps(settings.redis_url, timeout_s=queue.broker_timeout_s)
     registry = new_registry()
     metrics = jobs_metrics(registry)
+    registry.register(DiskCollector({"data": settings.data_root, "var": settings.var_dir}))
     state = JobsState(
         store=store,
         submitter=Submitter(

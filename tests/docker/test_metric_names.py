@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.detector.metrics import DetectorMetrics
 from services.jobs.metrics import QueueCollector, jobs_metrics
-from shared.core.telemetry import http_metrics, new_registry
+from shared.core.telemetry import DiskCollector, http_metrics, new_registry
 from shared.jobs.database import create_database_engine
 from shared.jobs.migrate import migrate
 from shared.jobs.reconciler import Reason
@@ -87,6 +87,7 @@ def known_series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]
     jobs_metrics(registry)
     worker_metrics(registry)
     registry.register(QueueCollector(JobStore(engine)))
+    registry.register(DiskCollector({"var": Path.cwd()}))
     return {name: labels | TARGET_LABELS for name, labels in series_of(registry)} | OWN_SERIES
 
 
