@@ -33,7 +33,9 @@ test: lint ## lint, then every test, with a real Redis and a real SQLite
 	$(BIN)/pytest
 
 bench: setup ## the figures of docs/benchmarks.md, measured side by side
-	$(BIN)/sightline bench all
+	$(BIN)/sightline bench training
+	$(BIN)/sightline bench serving --model person
+	$(BIN)/sightline bench precision --model person
 
 clean: ## remove .venv and caches; var/, where your data lies, stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

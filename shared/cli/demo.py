@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from shared.jobs.client import watch_job
 
 MODEL = "person"
 DATA_SET = "cctv"
+PICTURE_SIDE_PX = 256  # what the recipe `demo` trains on
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Summary:
 
 
 def demo(
-    train: Annotated[int, typer.Option(min=8, help="Pictures to train on.")] = 600,
+    train: Annotated[int, typer.Option(min=8, help="Pictures to train on.")] = 1600,
     held_out: Annotated[
         int, typer.Option(min=4, help="Pictures to validate on, and as many to test on.")
     ] = 100,
@@ -57,6 +60,8 @@ def demo(
     common = CommonSettings()
     settings = _on_free_ports(CommonSettings(var_dir=common.var_dir / "demo"))
     configure_logging(settings.model_copy(update={"log_level": "warning"}), "demo")
+    # As Ctrl-C does, a request to end unwinds the stack, which stops the processes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with one_per_folder(settings.var_dir):
         demo = Demo(settings, {"train": train, "val": held_out, "test": held_out}, seed)
         demo.run()
@@ -108,7 +113,8 @@ class Demo:
         data_set = self._settings.data_root / DATA_SET
         with self._phase("data", f"making {sum(self._pictures.values())} labelled pictures in {data_set}"):
             shutil.rmtree(data_set, ignore_errors=True)  # the demo's own folder, made anew every time
-            generate_cctv(data_set, count=self._pictures, size=(208, 208), seed=self._seed)
+            size = (PICTURE_SIDE_PX, PICTURE_SIDE_PX)
+            generate_cctv(data_set, count=self._pictures, size=size, seed=self._seed)
         self.summary.paths["data"] = str(data_set)
         return data_set
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from shared.cli.console import ExitCode, err, fail
+from shared.cli.console import ExitCode, fail
 
 GROUP = "sightline.commands"
 # In the order of the work; what a package adds that is not named here comes last.
@@ -23,11 +23,7 @@ def main() -> None:
     commands = {point.name: point for point in entry_points(group=GROUP)}
     asked_for = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     wanted = [commands[asked_for]] if asked_for in commands else list(commands.values())
-    try:
-        build_app(wanted)()
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
+    build_app(wanted)()
 
 
 def build_app(points: list[EntryPoint]) -> typer.Typer:
