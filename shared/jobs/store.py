@@ -4,7 +4,6 @@ A claim hands out a fencing token that grows with every claim. Whatever a worker
 token, and a worker whose token is no longer the row's changes nothing and gets LeaseLost.
 """
 
-import base64
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -18,13 +17,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Row,
     and_,
     case,
     delete,
     func,
     insert,
-    literal,
     null,
     or_,
     select,
@@ -37,25 +34,24 @@ from shared.jobs.database import read_only
 from shared.jobs.problems import (
     DatabaseUnavailable,
     IdempotencyConflict,
-    InvalidCursor,
     LeaseLost,
     UnknownJob,
     WrongJobState,
 )
+from shared.jobs.rows import cursor_of_seq, job_of_row, seq_of_cursor, time_of
 from shared.jobs.schema import FINAL_STATES, Job, JobEvent, JobPage, JobState
 from shared.jobs.tables import database_now, job_events, jobs
+from shared.jobs.transitions import (
+    Claim,
+    add_state_event,
+    after_lost_lease,
+    claimable,
+    held_by,
+    move,
+    queued_again,
+)
 
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on a job until the lease ends."""
-
-    job: Job
-    token: int
-    worker_id: str
-    lease_s: float
 
 
 @dataclass(frozen=True)
@@ -139,17 +135,17 @@ class JobStore:
         try:
             with self._transaction() as connection:
                 row = connection.execute(insert(jobs).values(**values).returning(jobs)).one()
-                _add_state_event(connection, row, "submitted")
+                add_state_event(connection, row, "submitted")
         except IntegrityError:
             if idempotency_key is None:
                 raise
             return self._same_request(idempotency_key, kind, params, group), False
-        return _job(row), True
+        return job_of_row(row), True
 
     def _same_request(self, key: str, kind: str, params: dict[str, Any], group: str | None) -> Job:
         with self._reading() as connection:
             row = connection.execute(select(jobs).where(jobs.c.idempotency_key == key)).one()
-        job = _job(row)
+        job = job_of_row(row)
         if (job.kind, _canonical(job.params), job.group) != (kind, _canonical(params), group):
             raise IdempotencyConflict(
                 f"the idempotency key {key!r} made job {job.id} from another request; send the same request "
@@ -164,7 +160,7 @@ class JobStore:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None:
             raise UnknownJob(f"there is no job {job_id!r}; `sightline jobs list` shows those that exist")
-        return _job(row)
+        return job_of_row(row)
 
     def list_jobs(
         self,
@@ -180,13 +176,13 @@ class JobStore:
             if wanted is not None:
                 query = query.where(column == wanted)
         if cursor is not None:
-            query = query.where(jobs.c.seq < _seq_of_cursor(cursor))
+            query = query.where(jobs.c.seq < seq_of_cursor(cursor))
         with self._reading() as connection:
             rows = connection.execute(query).all()
         more = len(rows) > limit
         page = rows[:limit]
         return JobPage(
-            jobs=[_job(row) for row in page], next_cursor=_cursor_of_seq(page[-1].seq) if more else None
+            jobs=[job_of_row(row) for row in page], next_cursor=cursor_of_seq(page[-1].seq) if more else None
         )
 
     def events(self, job_id: str, after_seq: int = 0, limit: int = 500) -> list[JobEvent]:
@@ -200,7 +196,7 @@ class JobStore:
         with self._reading() as connection:
             rows = connection.execute(query).all()
         return [
-            JobEvent(seq=row.seq, type=row.type, data=row.data, created_at=_time(row.created_at))
+            JobEvent(seq=row.seq, type=row.type, data=row.data, created_at=time_of(row.created_at))
             for row in rows
         ]
 
@@ -217,10 +213,10 @@ class JobStore:
             "cancel_requested": True,
         }
         with self._transaction() as connection:
-            row = _move(connection, [jobs.c.id == job_id, or_(queued, running)], values)
+            row = move(connection, [jobs.c.id == job_id, or_(queued, running)], values)
             if row is not None:
-                _add_state_event(connection, row, "cancel requested")
-                return _job(row)
+                add_state_event(connection, row, "cancel requested")
+                return job_of_row(row)
         job = self.get(job_id)
         if job.state in {JobState.RUNNING, JobState.CANCELLED}:
             return job
@@ -242,10 +238,10 @@ class JobStore:
         }
         with self._transaction() as connection:
             over = jobs.c.state.in_([JobState.FAILED, JobState.CANCELLED])
-            row = _move(connection, [jobs.c.id == job_id, over], values)
+            row = move(connection, [jobs.c.id == job_id, over], values)
             if row is not None:
-                _add_state_event(connection, row, "retry requested")
-                return _job(row)
+                add_state_event(connection, row, "retry requested")
+                return job_of_row(row)
         state = self.get(job_id).state
         raise WrongJobState(
             f"job {job_id} is {state}; only a failed or a cancelled job can be retried", state=state
@@ -263,18 +259,17 @@ class JobStore:
             "lease_expires_at": database_now() + lease_s,
             "started_at": func.coalesce(jobs.c.started_at, database_now()),
         }
-        ready = [jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.available_at <= database_now()]
         with self._transaction() as connection:
-            row = _move(connection, ready, values)
+            row = move(connection, [jobs.c.id == job_id, claimable()], values)
             if row is None:
                 return None
-            _add_state_event(connection, row, "claimed", worker=worker_id)
-        return Claim(_job(row), row.token, worker_id, lease_s)
+            add_state_event(connection, row, "claimed", worker=worker_id)
+        return Claim(job_of_row(row), row.token, worker_id, lease_s)
 
     def heartbeat(self, claim: Claim) -> HeartbeatReply:
         """Renew the lease. Raises LeaseLost."""
         values = {"lease_expires_at": database_now() + claim.lease_s}
-        query = update(jobs).where(*_held_by(claim)).values(values).returning(jobs.c.cancel_requested)
+        query = update(jobs).where(*held_by(claim)).values(values).returning(jobs.c.cancel_requested)
         with self._transaction() as connection:
             cancel_requested = connection.execute(query).scalar_one_or_none()
         if cancel_requested is None:
@@ -283,7 +278,7 @@ class JobStore:
 
     def poll(self, claim: Claim) -> HeartbeatReply:
         """Return what `heartbeat` would, without renewing and without waiting for writers."""
-        query = select(jobs.c.cancel_requested).where(*_held_by(claim))
+        query = select(jobs.c.cancel_requested).where(*held_by(claim))
         with self._reading() as connection:
             cancel_requested = connection.execute(query).scalar_one_or_none()
         if cancel_requested is None:
@@ -302,7 +297,7 @@ class JobStore:
         values: dict[str, Any] = {"event_seq": jobs.c.event_seq + len(events)}
         if progress := [event.progress for event in events if event.progress is not None]:
             values["progress"] = progress[-1]
-        query = update(jobs).where(*_held_by(claim)).values(values).returning(jobs.c.event_seq)
+        query = update(jobs).where(*held_by(claim)).values(values).returning(jobs.c.event_seq)
         with self._transaction() as connection:
             last = connection.execute(query).scalar_one_or_none()
             if last is None:
@@ -349,21 +344,21 @@ class JobStore:
         """
         if claim.job.attempt >= claim.job.max_attempts:
             return self.finish(claim, JobState.FAILED, error=error)
-        values = _queued_again(delay_s) | {"error": error}
+        values = queued_again(delay_s) | {"error": error}
         return self._give_up(claim, values, "attempt failed", error_type=error.get("type"))
 
     def release(self, claim: Claim) -> Job:
         """Give the job back as if this attempt had not been; one to be cancelled is. Raises LeaseLost."""
-        values = _queued_again(0.0) | {"attempt": jobs.c.attempt - 1}
+        values = queued_again(0.0) | {"attempt": jobs.c.attempt - 1}
         return self._give_up(claim, values, "released")
 
     def _give_up(self, claim: Claim, values: dict[str, Any], reason: str, **data: Any) -> Job:
         with self._transaction() as connection:
-            row = _move(connection, _held_by(claim), values)
+            row = move(connection, held_by(claim), values)
             if row is None:
                 raise _lost(claim)
-            _add_state_event(connection, row, reason, **data)
-        return _job(row)
+            add_state_event(connection, row, reason, **data)
+        return job_of_row(row)
 
     # What the reconciler does.
 
@@ -376,15 +371,15 @@ class JobStore:
         for orphan in orphans:
             with self._transaction() as connection:
                 guard = [jobs.c.id == orphan.id, jobs.c.token == orphan.token, expired]
-                if (row := _move(connection, guard, _after_lost_lease(orphan))) is not None:
-                    _add_state_event(connection, row, "lease expired", worker=orphan.worker)
+                if (row := move(connection, guard, after_lost_lease(orphan))) is not None:
+                    add_state_event(connection, row, "lease expired", worker=orphan.worker)
                     taken.append(Reconciled(row.id, JobState(row.state), orphan.worker))
         return taken
 
     def count_claimable(self) -> int:
         """Return how many jobs could be claimed now."""
         with self._reading() as connection:
-            return connection.execute(select(func.count()).select_from(jobs).where(_claimable())).scalar_one()
+            return connection.execute(select(func.count()).select_from(jobs).where(claimable())).scalar_one()
 
     def take_wake_ups(self, older_than_s: float | None, limit: int = 100) -> list[str]:
         """Return claimable jobs that want a wake-up and mark them as sent, each for one caller only.
@@ -394,7 +389,7 @@ class JobStore:
         wanting: ColumnElement[bool] = jobs.c.notified_at.is_(None)
         if older_than_s is not None:
             wanting = or_(wanting, jobs.c.notified_at < database_now() - older_than_s)
-        wanted = and_(_claimable(), wanting)
+        wanted = and_(claimable(), wanting)
         chosen = select(jobs.c.seq).where(wanted).order_by(jobs.c.seq).limit(limit)
         query = update(jobs).where(jobs.c.seq.in_(chosen), wanted).values(notified_at=database_now())
         with self._transaction() as connection:
@@ -442,100 +437,9 @@ def _translated() -> Iterator[None]:
         ) from error
 
 
-def _move(
-    connection: Connection, guard: Sequence[ColumnElement[bool]], values: dict[str, Any]
-) -> Row[Any] | None:
-    """Change the row that passes `guard` and number the event that tells of it; None where none does."""
-    query = update(jobs).where(*guard).values(**values, event_seq=jobs.c.event_seq + 1).returning(jobs)
-    return connection.execute(query).one_or_none()
-
-
-def _add_state_event(connection: Connection, row: Row[Any], reason: str, **data: Any) -> None:
-    values = {
-        "job_id": row.id,
-        "seq": row.event_seq,
-        "type": "state",
-        "data": {"state": row.state, "attempt": row.attempt, "reason": reason, **data},
-        "created_at": database_now(),
-    }
-    connection.execute(insert(job_events).values(**values))
-
-
-def _held_by(claim: Claim) -> list[ColumnElement[bool]]:
-    return [jobs.c.id == claim.job.id, jobs.c.state == JobState.RUNNING, jobs.c.token == claim.token]
-
-
-def _claimable() -> ColumnElement[bool]:
-    return and_(jobs.c.state == JobState.QUEUED, jobs.c.available_at <= database_now())
-
-
-def _queued_again(delay_s: float) -> dict[str, Any]:
-    """Return the values that put a running job back into the queue, or end it if it was to be cancelled."""
-    cancelled = jobs.c.cancel_requested.is_(True)
-    return {
-        "state": case((cancelled, JobState.CANCELLED.value), else_=literal(JobState.QUEUED.value)),
-        "finished_at": case((cancelled, database_now()), else_=null()),
-        "available_at": database_now() + delay_s,
-        "notified_at": None,
-        "lease_expires_at": None,
-    }
-
-
-def _after_lost_lease(orphan: Row[Any]) -> dict[str, Any]:
-    error = {
-        "type": "LeaseExpired",
-        "message": f"worker {orphan.worker} was not heard of any more in attempt {orphan.attempt} of "
-        f"{orphan.max_attempts}; it was killed, ran out of memory or lost the database",
-    }
-    if orphan.attempt < orphan.max_attempts or orphan.cancel_requested:
-        return _queued_again(0.0) | {"error": error}
-    return {
-        "state": JobState.FAILED,
-        "finished_at": database_now(),
-        "lease_expires_at": None,
-        "error": error,
-    }
-
-
 def _lost(claim: Claim) -> LeaseLost:
     return LeaseLost(f"job {claim.job.id}: claim {claim.token} of {claim.worker_id} is over")
 
 
 def _canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str)
-
-
-def _cursor_of_seq(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
-
-
-def _seq_of_cursor(cursor: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
-        raise InvalidCursor(f"{cursor!r} is no cursor; take next_cursor from the page before") from error
-
-
-def _time(seconds: float | None) -> Any:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        kind=row.kind,
-        params=row.params,
-        state=JobState(row.state),
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        progress=row.progress,
-        result=row.result,
-        error=row.error,
-        created_at=_time(row.created_at),
-        started_at=_time(row.started_at),
-        finished_at=_time(row.finished_at),
-        group=row.group_name,
-        cancel_requested=row.cancel_requested,
-        idempotency_key=row.idempotency_key,
-        last_event_id=row.event_seq,
-    )
