@@ -65,7 +65,7 @@ class Worker:
         self._store = JobStore(self._engine, max_attempts=queue.max_attempts, max_events=queue.max_events)
         self._registry = new_registry()
         self._registry.register(DiskCollector(_folders(settings)))
-        self._metrics = metrics = worker_metrics(self._registry)
+        self._metrics = metrics = worker_metrics(self._registry, runners.kinds)
         self._clock = JobClock(metrics)
         self._executor = Executor(
             store=self._store,

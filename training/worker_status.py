@@ -2,12 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+
+from shared.jobs.execution import Outcome
+from shared.jobs.reconciler import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,9 @@ class WorkerMetrics:
     reconciled: Counter
 
 
-def worker_metrics(registry: CollectorRegistry) -> WorkerMetrics:
-    """Define the worker's metrics."""
-    return WorkerMetrics(
+def worker_metrics(registry: CollectorRegistry, kinds: Iterable[str]) -> WorkerMetrics:
+    """Define the metrics of a worker for these kinds of jobs; every outcome and reason begins at 0."""
+    metrics = WorkerMetrics(
         jobs=Counter(
             "sightline_worker_jobs_total",
             "Attempts by outcome: succeeded, failed, retried, cancelled, released, lost.",
@@ -58,6 +62,14 @@ def worker_metrics(registry: CollectorRegistry) -> WorkerMetrics:
             registry=registry,
         ),
     )
+    # increase() does not see the step from no series to 1.
+    for kind in kinds:
+        for outcome in get_args(Outcome):
+            if outcome != "skipped":  # no attempt, so never counted
+                metrics.jobs.labels(kind, outcome)
+    for reason in get_args(Reason):
+        metrics.reconciled.labels(reason)
+    return metrics
 
 
 class JobClock:

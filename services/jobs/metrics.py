@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from shared.core.logging import get_logger
 from shared.jobs.problems import DatabaseUnavailable
+from shared.jobs.reconciler import Reason
 from shared.jobs.store import JobStore
 
 logger = get_logger(__name__)
@@ -24,8 +26,8 @@ class JobsMetrics:
 
 
 def jobs_metrics(registry: CollectorRegistry) -> JobsMetrics:
-    """Define what the service counts itself."""
-    return JobsMetrics(
+    """Define what the service counts itself; every reason of the reconciler begins at 0."""
+    metrics = JobsMetrics(
         submissions=Counter(
             "sightline_jobs_submissions_total",
             "Submissions by outcome: created, repeated, conflict, invalid, unavailable.",
@@ -46,6 +48,9 @@ def jobs_metrics(registry: CollectorRegistry) -> JobsMetrics:
         ),
         watchers=Gauge("sightline_jobs_watchers", "Event streams that are open.", registry=registry),
     )
+    for reason in get_args(Reason):  # increase() does not see the step from no series to 1
+        metrics.reconciled.labels(reason)
+    return metrics
 
 
 class QueueCollector(Collector):

@@ -85,7 +85,7 @@ def known_series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]
     http_metrics(registry)
     DetectorMetrics(registry)
     jobs_metrics(registry)
-    worker_metrics(registry)
+    worker_metrics(registry, ["train"])
     registry.register(QueueCollector(JobStore(engine)))
     registry.register(DiskCollector({"var": Path.cwd()}))
     return {name: labels | TARGET_LABELS for name, labels in series_of(registry)} | OWN_SERIES
