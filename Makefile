@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo up test lint bench clean
+.PHONY: help setup demo up env test lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ demo: setup ## labelled pictures to an answered call, in minutes; stops what it 
 
 up: setup ## start the services and a worker on this machine
 	$(BIN)/sightline up
+
+env: ## write .env with random values for docker-compose; never replaces one
+	docker/make-env.sh
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

@@ -1,4 +1,6 @@
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -52,3 +54,11 @@ def test_every_variable_of_the_compose_file_is_described_in_the_example() -> Non
 @pytest.mark.parametrize("name", ["SIGHTLINE_API_KEYS", "POSTGRES_PASSWORD", "REDIS_PASSWORD"])
 def test_the_example_holds_no_secret(name: str) -> None:
     assert values(ROOT / ".env.example")[name] == ""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_env_runs_it_and_builds_nothing_first() -> None:
+    command = ["make", "--dry-run", "--no-print-directory", "env"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=20)
+    assert result.stdout == "docker/make-env.sh\n"
+    assert os.access(ROOT / "docker" / "make-env.sh", os.X_OK)
