@@ -68,6 +68,8 @@ def setting_rows(settings: type[BaseSettings]) -> Iterator[tuple[str, str, str]]
 def _shown(default: Any) -> str:
     if default in (None, "", [], PydanticUndefined) or isinstance(default, SecretStr):
         return ""
+    if isinstance(default, list):
+        default = ",".join(map(str, default))  # as the variable is written
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 

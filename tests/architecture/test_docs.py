@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import Field
+from pydantic_settings import BaseSettings
 
 from shared.cli.manual import PAGES, SETTINGS, load_settings, setting_rows
 
@@ -36,3 +38,12 @@ def test_the_python_of_the_readme_runs() -> None:
         scope: dict[str, object] = {}
         exec(block, scope)
         assert "network" in scope
+
+
+def test_defaults_are_shown_as_a_variable_would_be_written() -> None:
+    class Example(BaseSettings):
+        names: list[str] = Field(["live", "next"], description="Names.")
+        flag: bool = Field(False, description="Flag.")
+        nothing: list[str] = Field([], description="None.")
+
+    assert [default for _, default, _ in setting_rows(Example)] == ["`live,next`", "`false`", ""]
