@@ -1,0 +1,1 @@
+"""Acceptance of a running Compose project: train, export and call through it, break it, and look again."""
