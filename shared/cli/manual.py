@@ -32,9 +32,18 @@ def cli_page() -> str:
     points = list(entry_points(group=GROUP))
     command = typer.main.get_command(build_app(points))
     context = typer.Context(command)
+    _give_whole_summaries(command, context)
     pages = get_docs_for_click(obj=command, ctx=context, name="sightline", title="The command line")
     codes = "\n".join(f"| {code.value} | {code.name.lower().replace('_', ' ')} |" for code in ExitCode)
     return f"{pages.rstrip()}\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n"
+
+
+def _give_whole_summaries(command: Any, context: typer.Context) -> None:
+    """Keep lists of commands from cutting the first sentence short, as a terminal has to."""
+    for name in getattr(command, "list_commands", lambda _: [])(context):
+        member = command.get_command(context, name)
+        member.short_help = (member.help or "").partition("\n\n")[0].replace("\n", " ")
+        _give_whole_summaries(member, context)
 
 
 def settings_page() -> str:
