@@ -13,10 +13,10 @@ from typing import Any
 import torch.multiprocessing as mp
 
 from shared.config import RunConfig
+from shared.data.splits import Splits
 from training.control import RunControl
 from training.errors import RunStopped, StopReason, TrainingError
 from training.run_folder import RunFolder
-from training.splits import Splits
 
 _REASONS: tuple[StopReason | None, ...] = (None, "cancel", "shutdown", "lease_lost", "interrupt")
 _POLL_S = 0.1

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from shared.config import RunConfig, TrainerConfig
+from shared.data.splits import Splits
 from shared.data.torch_dataset import DetectionDataset
 from shared.data.transforms import build_augmentation
 from shared.families.registry import config_class, get_family
@@ -21,7 +22,7 @@ from training.errors import TrainingError
 from training.loaders import evaluation_loader, training_loader
 from training.module import RunModule
 from training.run_folder import RunFolder
-from training.splits import Splits, usable_data
+from training.splits import usable_data
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 

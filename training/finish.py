@@ -12,6 +12,7 @@ import torch
 from shared.config import RunConfig
 from shared.core.files import write_atomic
 from shared.data.dataset import DetectionSet
+from shared.data.splits import Splits
 from shared.data.torch_dataset import DetectionDataset
 from shared.families.registry import config_class, get_family
 from training.callbacks import stop_if_asked
@@ -21,7 +22,7 @@ from training.engine import input_size, resolve_precision, uses_gpu
 from training.evaluation import Evaluation, evaluate
 from training.loaders import evaluation_loader
 from training.run_folder import RunFolder
-from training.splits import Splits, usable_data
+from training.splits import usable_data
 from training.tracking import Tracker
 
 _LIBRARIES = ("sightline", "torch", "lightning", "numpy", "opencv-python-headless", "albumentations")

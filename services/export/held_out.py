@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from services.export.problems import IncompleteRun
 from services.export.runs import Run
 from shared.data.dataset import DetectionRecord, DetectionSet
-from shared.data.formats import DatasetUnreadable, find_splits, read_detection_set
+from shared.data.formats import DatasetUnreadable
 from shared.data.loading import load_image
-from shared.data.splits import split_detection_set
+from shared.data.splits import read_splits
 from shared.vision.letterbox import Letterbox, letterbox
 
 
@@ -56,19 +56,8 @@ def load_splits(run: Run, data_root: Path) -> tuple[DetectionSet, DetectionSet]:
     """
     config, path = run.config.data, data_root / run.config.data.path
     try:
-        there = find_splits(path, format=config.format)
-
-        def read(split: str | None) -> DetectionSet:
-            return read_detection_set(path, format=config.format, split=split, class_names=run.labels)
-
-        train = read(config.train if there else None)
-        if config.val == config.train:
-            held_out = train
-        elif config.val is None or not there:
-            train, held_out = split_detection_set(train, config.val_fraction, seed=run.config.seed)
-        else:
-            held_out = read(config.val)
-        found = held_out.content_hash()
+        splits = read_splits(config, path, run.labels, run.config.seed)
+        found = splits.val.content_hash()
     except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise IncompleteRun(
             f"the data of run {run.run_id} cannot be read: {error}. Put it back, or set SIGHTLINE_DATA_ROOT",
@@ -81,4 +70,4 @@ def load_splits(run: Run, data_root: Path) -> tuple[DetectionSet, DetectionSet]:
             f"{found}, was {expected}); restore them, or train again",
             run=run.run_id,
         )
-    return train, held_out
+    return splits.train, splits.val

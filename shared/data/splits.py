@@ -2,10 +2,52 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from shared.config.schema import DataConfig
 from shared.core.files import sha256_file
 from shared.data.dataset import DetectionRecord, DetectionSet
+from shared.data.formats import find_splits, read_detection_set
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The sets of one run; `test` is None where the data has none, `cut_off` where val came out of train."""
+
+    train: DetectionSet
+    val: DetectionSet
+    test: DetectionSet | None
+    cut_off: bool
+
+
+def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: int) -> Splits:
+    """Read the splits that `config` names from `path`, keeping the boxes of `class_names`.
+
+    A data set that is not divided, or a config without a validation split, has `val_fraction` of the training
+    pictures held out (seeded; copies stay together). Raises ValueError, DatasetUnreadable among them, and
+    OSError; a split that is not there is answered with those that are.
+    """
+    there = find_splits(path, format=config.format)
+
+    def read(split: str | None) -> DetectionSet:
+        return read_detection_set(path, format=config.format, split=split, class_names=class_names)
+
+    train = read(_existing(config.train, there, "data.train") if there else None)
+    test = read(config.test) if config.test in there else None
+    if config.val == config.train:
+        return Splits(train, train, test, cut_off=False)
+    if config.val is None or not there:
+        train, val = split_detection_set(train, config.val_fraction, seed=seed)
+        return Splits(train, val, test, cut_off=True)
+    return Splits(train, read(_existing(config.val, there, "data.val")), test, cut_off=False)
+
+
+def _existing(split: str, there: list[str], key: str) -> str:
+    if split not in there:
+        hint = " (or data.val=null to hold some training images out)" if key == "data.val" else ""
+        raise ValueError(f"there is no split {split!r}; set {key} to one of {', '.join(there)}{hint}")
+    return split
 
 
 def split_detection_set(
