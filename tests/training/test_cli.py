@@ -93,6 +93,18 @@ def test_a_sweep_lists_its_points_without_any_service(sightline):
     assert len(json.loads(product.stdout)["points"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [("model.depth=light,bass", "model.depth"), ("schedule.factor=float:0.1:3", "schedule.factor")],
+)
+def test_a_search_checks_every_choice_and_both_ends(sightline, space, message):
+    result = sightline(
+        "sweep", "person", "data.path=cctv", "--search", "optuna", "--space", space, "--dry-run"
+    )
+    assert result.exit_code == ExitCode.USAGE
+    assert message in result.stderr
+
+
 def test_a_sweep_without_a_service_says_how_to_start_it(sightline):
     result = sightline("sweep", "person", "grid_size", "data.path=cctv")
     assert result.exit_code == ExitCode.UNAVAILABLE

@@ -5,6 +5,7 @@ import json
 
 import cv2
 import httpx
+import optuna
 import pytest
 
 from shared.config import ConfigError, compose_run
@@ -57,7 +58,7 @@ def better_with_grid_size(overrides):
     size = next(int(o.split("=")[1]) for o in overrides if o.startswith("model.grid_size"))
     if size == 32:
         return "out of memory"
-    metrics = {"ap50": size / 100, "ap": size / 200}
+    metrics = {"ap50": size / 100, "ap": size / 200, "f1": 1 - size / 100}
     return {"metrics": metrics, "parameters": 2_351_381, "training_seconds": 12.0, "run_id": f"run-{size}"}
 
 
@@ -121,6 +122,20 @@ def test_the_report_ranks_runs_and_keeps_the_failed_one(tmp_path):
     assert cv2.imread(str(paths["png"])) is not None
 
 
+@pytest.mark.parametrize(("metric", "best"), [("ap", "52"), ("ap50", "52"), ("f1", "13")])
+def test_each_metric_ranks(tmp_path, metric, best):
+    points = grid_points({"model.grid_size": ["13", "26", "52"]}, [])
+    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), metric)
+    assert rows[0]["point"]["model.grid_size"] == best
+    write_report(tmp_path, rows, "test", metric)
+
+
+def test_a_value_given_twice_is_one_job_and_ends():
+    service = JobsService(better_with_grid_size)
+    results = service.queue().run(grid_points({"model.grid_size": ["13", "26", "13"]}, []), ignore)
+    assert [job["id"] for _, job in results] == ["job-0", "job-1", "job-0"]
+
+
 def test_every_shape_of_sweep_is_drawn():
     def row(point, ap):
         state = "failed" if ap is None else "succeeded"
@@ -133,7 +148,7 @@ def test_every_shape_of_sweep_is_drawn():
 
 
 @pytest.mark.parametrize(
-    "text", ["model.grid_size", "=1,2", "lr=log:0:1", "lr=float:2:1", "lr=int:a:b", "lr=a,,b"]
+    "text", ["model.grid_size", "=1,2", "lr=log:0:1", "lr=float:2:1", "lr=int:a:b", "lr=int:1:2.5", "lr=a,,b"]
 )
 def test_a_wrong_space_is_refused(text):
     with pytest.raises(ConfigError, match="--space"):
@@ -170,6 +185,23 @@ def test_a_search_ends_with_its_trials_and_goes_on_where_it_was(tmp_path):
     assert [point for point, _ in longer[:4]] == [point for point, _ in first]
     assert len({point.values["optimizer.lr"] for point, _ in longer}) == 6
     assert all(1e-5 <= float(point.values["optimizer.lr"]) <= 1e-2 for point, _ in longer)
+
+
+def test_a_search_with_more_trials_than_choices_ends_and_each_metric_has_its_own_study(tmp_path):
+    service = JobsService(better_with_grid_size)
+
+    def run(metric):
+        place = {"name": "s", "folder": tmp_path, "trials": 6, "parallel": 3}
+        axes = [parse_axis("model.grid_size=13,26")]
+        return search(
+            service.queue(), axes, ["data.path=cctv"], metric=metric, seed=0, on_change=ignore, **place
+        )
+
+    assert len(run("ap")) == len(run("f1")) == 6
+    assert len(service.jobs) == 2
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    best = {study.study_name: study.best_trial.value for study in optuna.get_all_study_summaries(storage)}
+    assert best == pytest.approx({"s by ap": 0.13, "s by f1": 0.87})
 
 
 def test_swept_values_win_over_fixed_ones():

@@ -59,7 +59,7 @@ def sweep(
             if names or grid or not space:
                 fail("a search takes --space KEY=log:LOW:HIGH and no grid", code=ExitCode.USAGE)
             axes = [parse_axis(text) for text in space]
-            points = [sweep_points.make_point(_lowest(axes), fixed)]  # only to check keys and values
+            points = [sweep_points.make_point(values, fixed) for values in _examples(axes)]  # to be checked
             label = name or sweep_points.default_name(f"{family}-search", [recipe, fixed, space])
         else:
             axes = []
@@ -201,9 +201,11 @@ def _list_points(described: "Sweep", points: "list[Point]", axes: "list[Axis]", 
         out.print("  " + " ".join(f"{key}={value}" for key, value in line.items()), highlight=False)
 
 
-def _lowest(axes: "list[Axis]") -> dict[str, str]:
-    bounds = {axis.key: str(int(axis.low)) if axis.kind == "int" else str(axis.low) for axis in axes}
-    return bounds | {axis.key: axis.choices[0] for axis in axes if axis.choices}
+def _examples(axes: "list[Axis]") -> list[dict[str, str]]:
+    """Combinations in which every axis shows each of its examples once at least."""
+    examples = {axis.key: axis.examples() for axis in axes}
+    count = max(map(len, examples.values()))
+    return [{key: shown[n % len(shown)] for key, shown in examples.items()} for n in range(count)]
 
 
 def _grids(family: str) -> str:

@@ -36,12 +36,15 @@ class SweepQueue:
             return job
 
     def changed(self, job_ids: Iterable[str]) -> list[Job]:
-        """Ask once for these jobs; return those that changed since they were last asked for."""
+        """Ask once for these jobs; return those that changed since they were last asked for.
+
+        A job that is over is returned each time: two points may be the same job.
+        """
         changed = []
         for job_id in job_ids:
             job = self._show(job_id)
             state = (job["state"], job["attempt"], job["progress"])
-            if self._seen.get(job_id) != state:
+            if job["state"] in FINAL or self._seen.get(job_id) != state:
                 self._seen[job_id] = state
                 changed.append(job)
         return changed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_NUMBERS = ("ap50", "ap", "parameters", "seconds")
+_NUMBERS = ("ap50", "ap", "f1", "parameters", "seconds")
 
 
 def make_rows(results: Sequence[tuple[Point, Job]], metric: str) -> list[Row]:
@@ -35,13 +35,14 @@ def table(rows: Sequence[Row], title: str) -> "Table":
     shown = Table(title=title, box=None, pad_edge=False, title_justify="left")
     for key in keys:
         shown.add_column(key, justify="right")
-    for heading in ("AP50", "AP", "params", "seconds"):
+    for heading in ("AP50", "AP", "F1", "params", "seconds"):
         shown.add_column(heading, justify="right")
     shown.add_column("state")
     for row in rows:
         numbers = [
             _text(row["ap50"], ".3f"),
             _text(row["ap"], ".3f"),
+            _text(row["f1"], ".3f"),
             _text(row["parameters"], ",d"),
             _text(row["seconds"], ".0f"),
         ]
@@ -151,6 +152,7 @@ def _row(point: Point, job: Job) -> Row:
         "point": point.values,
         "ap50": metrics.get("ap50"),
         "ap": metrics.get("ap"),
+        "f1": metrics.get("f1"),
         "parameters": result.get("parameters"),
         "seconds": result.get("training_seconds"),
         "state": job["state"],

@@ -27,6 +27,12 @@ class Axis:
         """Return the space as it was written."""
         return ",".join(self.choices) if self.kind == "choice" else f"{self.kind}:{self.low:g}:{self.high:g}"
 
+    def examples(self) -> tuple[str, ...]:
+        """Return values as overrides' text that show whether all are allowed: every choice, or both ends."""
+        if self.kind == "choice":
+            return self.choices
+        return tuple(str(int(end)) if self.kind == "int" else repr(end) for end in (self.low, self.high))
+
     def suggest(self, trial: "optuna.Trial") -> str:
         """Return the trial's value as an override's text."""
         match self.kind:
@@ -56,6 +62,8 @@ def parse_axis(text: str) -> Axis:
             raise ConfigError(
                 f"--space {text!r}: expected LOW below HIGH{', both above 0' * (kind == 'log')}"
             )
+        if kind == "int" and not (low.is_integer() and high.is_integer()):
+            raise problem
         return Axis(key, kind, low, high)  # type: ignore[arg-type]
     choices = tuple(choice.strip() for choice in space.split(","))
     if not all(choices):
@@ -78,24 +86,29 @@ def search(
 ) -> list[tuple[Point, Job]]:
     """Run `trials` trials in all, those of earlier calls included, `parallel` at a time; highest metric wins.
 
-    Returns each trial's point and job in order of the trials. A trial whose job failed counts as failed.
+    Returns each trial's point and job in order of the trials. A trial whose job failed counts as failed; two
+    trials with the same values are one job. Each metric has its own study, and finds the others' jobs.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        study_name=name, storage=f"sqlite:///{folder / 'study.db'}", direction="maximize", load_if_exists=True
+        study_name=f"{name} by {metric}",
+        storage=f"sqlite:///{folder / 'study.db'}",
+        direction="maximize",
+        load_if_exists=True,
     )
     asked = study.get_trials(deepcopy=False)
     # A sampler seeded alike would draw the first trials' values again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(asked))
     told = {trial.number for trial in asked if trial.state.is_finished()}
-    waiting: dict[str, tuple[int, Point]] = {}
+    waiting: dict[str, list[tuple[int, Point]]] = {}
     for trial in asked:
         if all(axis.key in trial.params for axis in axes):
             point = _point_of(trial, axes, fixed)
-            waiting[queue.submit(point)["id"]] = (trial.number, point)  # the same key finds the same job
+            # The same key finds the same job.
+            waiting.setdefault(queue.submit(point)["id"], []).append((trial.number, point))
         elif trial.number not in told:  # interrupted before it had its values
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             told.add(trial.number)
@@ -104,13 +117,13 @@ def search(
         while count < trials and count - len(told) < parallel:
             trial_now = study.ask()
             point = make_point({axis.key: axis.suggest(trial_now) for axis in axes}, fixed)
-            waiting[queue.submit(point)["id"]] = (trial_now.number, point)
+            waiting.setdefault(queue.submit(point)["id"], []).append((trial_now.number, point))
             count += 1
         for job in queue.changed(list(waiting)):
-            number, point = waiting[job["id"]]
-            on_change(point, job)
-            if job["state"] in FINAL:
-                del waiting[job["id"]]
+            on_change(waiting[job["id"]][0][1], job)
+            if job["state"] not in FINAL:
+                continue
+            for number, point in waiting.pop(job["id"]):
                 ended[number] = (point, job)
                 if number not in told:
                     told.add(number)
