@@ -41,9 +41,12 @@ def find_run(runs_root: Path, run: str) -> Path:
     """Return the folder of a run given by its id. Raises UnknownRun, also for a path out of the root."""
     try:
         path = resolve_under(runs_root, run)
+        is_there = path != runs_root.resolve() and (path / CONFIG).is_file()
     except PathEscapesRoot as error:
         raise UnknownRun(str(error), run=run) from error
-    if path == runs_root.resolve() or not (path / CONFIG).is_file():
+    except OSError:  # a name longer than the file system allows
+        is_there = False
+    if not is_there:
         recent = ", ".join(summary["run_id"] for summary in list_runs(runs_root)[:5]) or "none"
         raise UnknownRun(f"there is no run {run!r} under {runs_root}; the latest are: {recent}", run=run)
     return path

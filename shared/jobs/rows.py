@@ -1,6 +1,7 @@
 """From rows of the table to what the outside sees."""
 
 import base64
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import Row
 from shared.jobs.problems import InvalidCursor
 from shared.jobs.schema import Job, JobState
 
+_SEQ = re.compile(rb"[0-9]{1,18}")  # longer ones do not fit the column, and drivers fail on them
+
 
 def cursor_of_seq(seq: int) -> str:
     return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
@@ -16,9 +19,12 @@ def cursor_of_seq(seq: int) -> str:
 
 def seq_of_cursor(cursor: str) -> int:
     try:
-        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
-        raise InvalidCursor(f"{cursor!r} is no cursor; take next_cursor from the page before") from error
+        decoded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    except ValueError:
+        decoded = b""
+    if not _SEQ.fullmatch(decoded):
+        raise InvalidCursor(f"{cursor!r} is no cursor; take next_cursor from the page before")
+    return int(decoded)
 
 
 def time_of(seconds: float | None) -> Any:

@@ -157,9 +157,9 @@ class JobStore:
     def get(self, job_id: str) -> Job:
         """Return the job. Raises UnknownJob."""
         with self._reading() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            row = connection.execute(select(jobs).where(_named(job_id))).one_or_none()
         if row is None:
-            raise UnknownJob(f"there is no job {job_id!r}; `sightline jobs list` shows those that exist")
+            raise _unknown(job_id)
         return job_of_row(row)
 
     def list_jobs(
@@ -213,7 +213,7 @@ class JobStore:
             "cancel_requested": True,
         }
         with self._transaction() as connection:
-            row = move(connection, [jobs.c.id == job_id, or_(queued, running)], values)
+            row = move(connection, [_named(job_id), or_(queued, running)], values)
             if row is not None:
                 add_state_event(connection, row, "cancel requested")
                 return job_of_row(row)
@@ -238,7 +238,7 @@ class JobStore:
         }
         with self._transaction() as connection:
             over = jobs.c.state.in_([JobState.FAILED, JobState.CANCELLED])
-            row = move(connection, [jobs.c.id == job_id, over], values)
+            row = move(connection, [_named(job_id), over], values)
             if row is not None:
                 add_state_event(connection, row, "retry requested")
                 return job_of_row(row)
@@ -435,6 +435,17 @@ def _translated() -> Iterator[None]:
         raise DatabaseUnavailable(
             f"the job database does not answer ({cause}); try again", retry_after_s=2
         ) from error
+
+
+def _named(job_id: str) -> ColumnElement[bool]:
+    """Raises UnknownJob for a text with a NUL, which PostgreSQL takes for a mistake in the query."""
+    if "\0" in job_id:
+        raise _unknown(job_id)
+    return jobs.c.id == job_id
+
+
+def _unknown(job_id: str) -> UnknownJob:
+    return UnknownJob(f"there is no job {job_id!r}; `sightline jobs list` shows those that exist")
 
 
 def _lost(claim: Claim) -> LeaseLost:

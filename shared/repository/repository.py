@@ -97,7 +97,8 @@ class ModelRepository:
 
     def resolve(self, name: str, version: int | str | None = None) -> int:
         """Return the number of a version given by number, by alias, or not at all (the live one)."""
-        if isinstance(version, str) and version.isascii() and version.isdecimal():
+        # A longer row of digits is no version, and neither int() nor JSON takes one of any length.
+        if isinstance(version, str) and version.isascii() and version.isdecimal() and len(version) < 10:
             version = int(version)
         if isinstance(version, int):
             self.path(name, version)

@@ -309,10 +309,17 @@ def test_a_list_can_be_narrowed(store: JobStore) -> None:
     assert store.list_jobs(state=JobState.RUNNING).jobs == []
 
 
-@pytest.mark.parametrize("cursor", ["%%%", "YWJj", "é"])
+@pytest.mark.parametrize("cursor", ["%%%", "YWJj", "é", "OTk5OTk5OTk5OTk5OTk5OTk5OTk", "LTE"])
 def test_a_broken_cursor_is_a_problem(store: JobStore, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         store.list_jobs(cursor=cursor)
+
+
+@pytest.mark.parametrize("job_id", ["\0", "train-\0", "train-1" * 100, "é"])
+def test_an_id_that_no_job_can_have_is_unknown(store: JobStore, job_id: str) -> None:
+    for call in (store.get, store.cancel, store.retry):
+        with pytest.raises(UnknownJob):
+            call(job_id)
 
 
 def test_a_missing_wake_up_is_handed_to_one_sender(store: JobStore) -> None:

@@ -76,7 +76,7 @@ def test_a_version_is_found_by_number_by_text_by_alias_and_by_default(tmp_path: 
     assert [repository.resolve("tiny", version) for version in (2, "2", "canary", "previous", None)] == [
         2, 2, 1, 2, 3,
     ]  # fmt: skip
-    for unknown in (9, "9", "beta", "02x", "٣"):
+    for unknown in (9, "9", "beta", "02x", "٣", "9" * 23, "9" * 5000):
         with pytest.raises(UnknownVersion):
             repository.resolve("tiny", unknown)
     with pytest.raises(UnknownModel, match="there are: tiny"):

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from services.detector.dataplane.problems import EmptyPicture
 from services.detector.dataplane.tasks.detection import Overrides
 from services.detector.schemas import ThresholdFields
-from shared.core.problems import PayloadTooLarge, UnprocessableContent, UnsupportedMediaType
+from shared.core.problems import BadRequest, PayloadTooLarge, UnprocessableContent, UnsupportedMediaType
 
 # Of a form, whatever they are: beyond any sensible setting, and cheap enough to count.
 _MAX_PARTS = 1000
@@ -61,9 +61,26 @@ def _is_form(request: Request) -> bool:
 async def _read_form(
     request: Request, query: ThresholdFields, *, field: str, max_pictures: int
 ) -> PictureForm:
+    try:
+        pictures, thresholds = await _read_fields(request, field)
+    except UnicodeError as error:
+        raise BadRequest(f"the form's text cannot be read in the charset it states: {error}") from error
+    if not pictures:
+        raise EmptyPicture(f"the form has no file field {field!r}")
+    if len(pictures) > max_pictures:
+        raise TooManyPictures(
+            f"the form has more than {max_pictures} picture{'s' if max_pictures > 1 else ''}; "
+            "send them in several requests",
+            limit=max_pictures,
+        )
+    return PictureForm(pictures, _overrides(query, thresholds))
+
+
+async def _read_fields(request: Request, field: str) -> tuple[list[bytes], dict[str, str]]:
+    """Return the files called `field` and the thresholds of a form; raises WrongForm for anything else."""
+    pictures: list[bytes] = []
+    thresholds: dict[str, str] = {}
     async with request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
-        pictures: list[bytes] = []
-        thresholds: dict[str, str] = {}
         for name, value in form.multi_items():
             if isinstance(value, UploadFile) and name == field:
                 pictures.append(await value.read())
@@ -74,15 +91,7 @@ async def _read_form(
                     f"the form field {name!r} does not belong; send the file field {field!r} and, each once "
                     f"and as text, {', '.join(ThresholdFields.model_fields)}"
                 )
-    if not pictures:
-        raise EmptyPicture(f"the form has no file field {field!r}")
-    if len(pictures) > max_pictures:
-        raise TooManyPictures(
-            f"the form has more than {max_pictures} picture{'s' if max_pictures > 1 else ''}; "
-            "send them in several requests",
-            limit=max_pictures,
-        )
-    return PictureForm(pictures, _overrides(query, thresholds))
+    return pictures, thresholds
 
 
 def _overrides(query: ThresholdFields, form: dict[str, str] | None = None) -> Overrides:

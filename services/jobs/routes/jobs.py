@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.jobs.schemas import IdempotencyKey, JobSubmission
+from services.jobs.schemas import Group, IdempotencyKey, JobSubmission, Kind
 from services.jobs.state import State
 from services.jobs.watching import TooManyWatchers
 from shared.core.http import problem_responses
@@ -63,8 +63,8 @@ def submit(
 def list_jobs(
     state: State,
     job_state: Annotated[JobState | None, Query(alias="state")] = None,
-    kind: str | None = None,
-    group: str | None = None,
+    kind: Kind | None = None,
+    group: Group | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> JobPage:

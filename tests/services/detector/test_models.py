@@ -34,7 +34,14 @@ def test_labels_are_those_of_the_version_that_answers(served: Served) -> None:
 
 
 def test_pages_of_unknown_models_and_versions_are_404(served: Served) -> None:
-    for path in ("tin", "tin/versions", "tin/labels", "tin/versions/1/manifest", "tiny/versions/7/manifest"):
+    for path in (
+        "tin",
+        "tin/versions",
+        "tin/labels",
+        "tin/versions/1/manifest",
+        "tiny/versions/7/manifest",
+        f"tiny/versions/{'9' * 23}/manifest",
+    ):
         response = served.client.get(f"/v1/models/{path}")
         assert response.status_code == 404, path
         assert response.json()["detail"]

@@ -124,6 +124,13 @@ def test_a_broken_form_is_the_clients_fault(served: Served, body: bytes) -> None
     assert response.headers["content-type"] == "application/problem+json"
 
 
+def test_a_form_in_a_charset_that_reads_nothing_is_the_clients_fault(served: Served) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n\xff\r\n--x--\r\n'
+    kind = "multipart/form-data; boundary=x; charset=undefined"
+    response = served.client.post("/v1/models/tiny/detect", content=part, headers={"Content-Type": kind})
+    assert "charset" in assert_problem(response, 400, "bad_request")["detail"]
+
+
 def test_a_form_without_the_file_says_which_field_is_missing(served: Served) -> None:
     response = served.client.post("/v1/models/tiny/detect", files={"image": PNG, "picture": PNG})
     assert "'picture'" in assert_problem(response, 422, "wrong_form")["detail"]

@@ -85,3 +85,4 @@ def test_runs_are_listed_and_damaged_ones_say_what_is_wrong(client: TestClient, 
     assert client.get("/v1/runs/toy-run").json()["recipe"] == "recommended"
     assert client.get("/v1/runs/nobody").status_code == 404
     assert client.get("/v1/runs/..%2f..%2fetc").status_code == 404
+    assert client.get(f"/v1/runs/{'a' * 300}").status_code == 404  # longer than a file's name can be

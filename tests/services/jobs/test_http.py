@@ -117,6 +117,8 @@ def test_the_list_is_paged_and_narrowed(client: TestClient) -> None:
     assert client.get("/v1/jobs?state=running").json()["jobs"] == []
     assert client.get("/v1/jobs?state=runing").status_code == 422
     assert client.get("/v1/jobs?cursor=%25").status_code == 400
+    assert client.get("/v1/jobs?kind=%00").status_code == 422
+    assert client.get("/v1/jobs?group=%00").status_code == 422
 
 
 def test_cancel_and_retry(client: TestClient) -> None:
