@@ -225,7 +225,7 @@ class _Setup:
             boxes = torch.cat([corner, corner + image_size * 0.2], dim=-1)  # [N, 3, 4]
             labels = [torch.zeros(3, dtype=torch.int64)] * batch_size
             size = (image_size, image_size)
-            targets = self.family.encode_targets(self.model_config, list(boxes), labels, size)
+            targets = self.family.encode_targets(self.model_config, list(boxes), labels, size, [])
             batches.append(TrainingBatch(images, targets))
         return batches
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from shared.data.dataset import DetectionRecord
-from shared.data.torch_dataset import DetectionDataset, Sample, collate
+from shared.data.torch_dataset import Batch, DetectionDataset, Sample, collate
 from shared.families.family import Family
 from shared.vision.letterbox import Letterbox
 
@@ -118,17 +118,23 @@ def _worker_arguments(num_workers: int) -> dict[str, Any]:
 
 def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
     batch = collate(samples)
-    images = batch["images"]
-    targets = encode_targets(model_config, batch["boxes"], batch["labels"], tuple(images.shape[1:3]))
-    return TrainingBatch(images, targets)
+    return TrainingBatch(batch["images"], _targets(encode_targets, model_config, batch))
 
 
 def _collate_evaluation(
     encode_targets: Any, model_config: Any, records: list[DetectionRecord], samples: list[Sample]
 ) -> EvaluationBatch:
     batch = collate(samples)
-    images = batch["images"]
-    targets = encode_targets(model_config, batch["boxes"], batch["labels"], tuple(images.shape[1:3]))
     return EvaluationBatch(
-        images, [records[index] for index in batch["indices"]], batch["letterboxes"], targets
+        batch["images"],
+        [records[index] for index in batch["indices"]],
+        batch["letterboxes"],
+        _targets(encode_targets, model_config, batch),
+    )
+
+
+def _targets(encode_targets: Any, model_config: Any, batch: Batch) -> Any:
+    height, width = batch["images"].shape[1:3]
+    return encode_targets(
+        model_config, batch["boxes"], batch["labels"], (height, width), batch["ignored_boxes"]
     )

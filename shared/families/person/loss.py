@@ -14,6 +14,7 @@ def loss(config: PersonConfig, outputs: Outputs, targets: PersonTargets) -> dict
     """λ_coord·(L_xy + L_wh) + L_obj_pos + λ_noobj·L_obj_neg: sums over cells, mean over the batch.
 
     Gives scalars: loss_xy, loss_wh, loss_obj_pos, loss_obj_neg, weights included, and "loss", their sum.
+    Cells in regions to ignore are neither positive nor negative, as in evaluation.
     With size_loss "ciou" L_wh is 1 − CIoU of the whole decoded box; L_xy stays.
     """
     levels = levels_of(outputs)
@@ -50,5 +51,5 @@ def _level_terms(config: PersonConfig, grid: Tensor, target: LevelTargets) -> di
         "loss_xy": (predicted[:, :2] - truth[:, :2]).square().sum(),
         "loss_wh": size_loss.sum(),
         "loss_obj_pos": objectness[positive].sum(),
-        "loss_obj_neg": objectness[~positive].sum(),
+        "loss_obj_neg": objectness[~(positive | target.uncertain)].sum(),
     }

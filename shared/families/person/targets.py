@@ -17,10 +17,14 @@ LEVEL_REACH_STRIDES = 8
 
 @dataclass(frozen=True)
 class LevelTargets:
-    """cells float [N, S, S, 4] (tx, ty, tw, th, zero where no one is); responsible bool [N, S, S]."""
+    """cells float [N, S, S, 4] (tx, ty, tw, th, zero where no one is); responsible bool [N, S, S].
+
+    uncertain bool [N, S, S]: a region to ignore touches the cell, so it is no proof of background.
+    """
 
     cells: Tensor
     responsible: Tensor
+    uncertain: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class PersonTargets:
             LevelTargets(
                 level.cells.to(device, non_blocking=non_blocking),
                 level.responsible.to(device, non_blocking=non_blocking),
+                level.uncertain.to(device, non_blocking=non_blocking),
             )
             for level in self.levels
         )
@@ -47,8 +52,11 @@ def encode_targets(
     boxes: Sequence[Tensor],
     labels: Sequence[Tensor],
     image_size: tuple[int, int],
+    ignored_boxes: Sequence[Tensor] = (),
 ) -> PersonTargets:
     """Per picture float [n, 4] xyxy pixels of an input of (height, width), and labels int64 [n], all 0.
+
+    ignored_boxes: per picture float [m, 4], regions in which people may stand unlabelled; empty for none.
 
     The cell that holds a box centre is responsible for it; of two in one cell the larger box wins and the
     other counts as a collision. Raises ValueError for a box without area, with its centre outside, or
@@ -68,9 +76,12 @@ def encode_targets(
     placed = 0
     for index, grid_size in enumerate(config.grid_sizes):
         on_level = level_of == index
-        level = _place(len(boxes), grid_size, picture[on_level], centre[on_level], size[on_level])
-        placed += int(level.responsible.sum())
-        levels.append(level)
+        cells, responsible = _place(
+            len(boxes), grid_size, picture[on_level], centre[on_level], size[on_level]
+        )
+        placed += int(responsible.sum())
+        uncertain = _touched(len(boxes), grid_size, ignored_boxes, image_size)
+        levels.append(LevelTargets(cells, responsible, uncertain))
     return PersonTargets(tuple(levels), box_count=len(xyxy), collisions=len(xyxy) - placed)
 
 
@@ -85,7 +96,10 @@ def _level_of_box(config: PersonConfig, xyxy: Tensor) -> Tensor:
     return torch.bucketize(longer_side, reach, right=True)
 
 
-def _place(pictures: int, grid_size: int, picture: Tensor, centre: Tensor, size: Tensor) -> LevelTargets:
+def _place(
+    pictures: int, grid_size: int, picture: Tensor, centre: Tensor, size: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a level's cells and which of them are responsible."""
     # A centre on the right or lower edge belongs to the last cell, with an offset of one.
     column_row = (centre * grid_size).floor().clamp(0, grid_size - 1)  # [M, 2] (i, j)
     offset = centre * grid_size - column_row  # [M, 2] in 0..1
@@ -103,7 +117,20 @@ def _place(pictures: int, grid_size: int, picture: Tensor, centre: Tensor, size:
     responsible = torch.zeros(len(cells), dtype=torch.bool)
     responsible[flat[kept]] = True
     shape = (pictures, grid_size, grid_size)
-    return LevelTargets(cells.reshape(*shape, 4), responsible.reshape(shape))
+    return cells.reshape(*shape, 4), responsible.reshape(shape)
+
+
+def _touched(pictures: int, grid_size: int, regions: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+    """bool [N, S, S]: someone in one of the picture's regions could have their centre in the cell."""
+    height, width = image_size
+    touched = torch.zeros(pictures, grid_size, grid_size, dtype=torch.bool)
+    edge = torch.arange(grid_size + 1) / grid_size  # of the cells, in 0..1
+    for number, region in enumerate(regions):
+        x1, y1, x2, y2 = region.detach().cpu().float().reshape(-1, 4).T.unsqueeze(-1)  # [m, 1] each
+        columns = (edge[:-1] < x2 / width) & (edge[1:] > x1 / width)  # [m, S]
+        rows = (edge[:-1] < y2 / height) & (edge[1:] > y1 / height)
+        touched[number] = (rows.unsqueeze(2) & columns.unsqueeze(1)).any(dim=0)
+    return touched
 
 
 def _check(picture: Tensor, xyxy: Tensor, labels: Tensor, image_size: tuple[int, int]) -> None:

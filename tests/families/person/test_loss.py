@@ -23,6 +23,17 @@ def targets_of(options, *pictures):
     )
 
 
+def test_cells_in_a_region_to_ignore_are_no_background_and_a_labelled_person_in_it_still_counts():
+    options = config(lambda_noobj=0.3)
+    everything = torch.tensor([[0.0, 0, 64, 64]])
+    targets = PERSON.encode_targets(
+        options, [torch.tensor([BOX]).float()], [torch.zeros(1, dtype=torch.int64)], (64, 64), [everything]
+    )
+    terms = PERSON.loss(options, grid_with([0.5, 0.5, 0.25, 0.5, 0.8], batch=1), targets)
+    assert terms["loss_obj_neg"].item() == 0
+    assert terms["loss_obj_pos"].item() == pytest.approx(-math.log(0.8), rel=1e-5)
+
+
 # One person, 16 × 32 pixels around (24, 40): cell (row 2, column 1), offsets 0.5, 0.5, sizes 0.25, 0.5.
 BOX = [16, 24, 32, 56]
 

@@ -60,6 +60,17 @@ def test_a_centre_on_the_far_edge_belongs_to_the_last_cell():
     assert level.cells[0, 12, 12, :2].tolist() == [1, 1]
 
 
+def test_cells_that_a_region_to_ignore_touches_are_uncertain():
+    # Cells of 32 pixels: the region reaches over columns 3 and 4 and, ending on an edge, row 2 alone.
+    region = torch.tensor([[120.0, 70, 130, 96]])
+    boxes, labels = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
+    size = (416, 416)
+    targets = encode_targets(PersonConfig(grid_size=13), boxes, labels, size, [torch.zeros(0, 4), region])
+    assert targets.levels[0].uncertain.nonzero().tolist() == [[1, 2, 3], [1, 2, 4]]
+    assert not targets.levels[0].responsible.any()
+    assert not encode(PersonConfig(), [[100, 100, 120, 140]]).levels[0].uncertain.any()
+
+
 def test_pictures_without_people_have_empty_targets():
     targets = encode(PersonConfig(), [], [])
     assert targets.levels[0].responsible.shape == (2, 26, 26)
@@ -98,6 +109,7 @@ def test_targets_move_to_a_device_whole():
     targets = encode(PersonConfig(multi_scale=True), [[10, 10, 40, 90], [10, 10, 40, 91]]).to("meta")
     assert {level.cells.device.type for level in targets.levels} == {"meta"}
     assert {level.responsible.device.type for level in targets.levels} == {"meta"}
+    assert {level.uncertain.device.type for level in targets.levels} == {"meta"}
     assert (targets.box_count, targets.collisions) == (2, 1)
 
 
