@@ -1,6 +1,7 @@
 """The HTTP application that every service starts from: problems, health, metrics, metadata in OpenAPI."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,9 +12,16 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from shared.core.auth import KeyRing
-from shared.core.problems import Problem, StatusProblem, UnprocessableContent
+from shared.core.problems import (
+    BadRequest,
+    PayloadTooLarge,
+    Problem,
+    StatusProblem,
+    Unauthorized,
+    UnprocessableContent,
+)
 from shared.core.settings import CommonSettings
-from shared.core.shell import HttpShell
+from shared.core.shell import OPEN_PATHS, BodyTimeout, HttpShell
 from shared.core.telemetry import http_metrics, new_registry
 
 PROBLEM_JSON = "application/problem+json"
@@ -36,9 +44,12 @@ def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any
     """Return the `responses=` of a route that can answer with `problems`, for OpenAPI."""
     responses: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
-        entry = responses.setdefault(problem.status, {"model": ProblemDocument, "description": ""})
+        # No `model`: FastAPI would describe that as application/json, which no problem is.
+        schema = {"$ref": "#/components/schemas/ProblemDocument"}
+        entry = responses.setdefault(
+            problem.status, {"description": "", "content": {PROBLEM_JSON: {"schema": schema}}}
+        )
         entry["description"] = ", ".join(filter(None, (entry["description"], problem.title)))
-        entry["content"] = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
     return responses
 
 
@@ -89,6 +100,7 @@ def create_service(
     app.state.settings = settings
     app.state.registry = registry = registry or new_registry()
     app.state.draining = False
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # how FastAPI wants it replaced
     for router in routers:
         app.include_router(router)
     app.include_router(_operations(ready, warnings))
@@ -105,6 +117,33 @@ def create_service(
         respond=problem_response,
     )
     return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document with the problems that routes do not state, since all can answer them."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        for path, operations in document["paths"].items():
+            if path not in OPEN_PATHS:
+                for operation in operations.values():
+                    _add_problems(operation)
+    return app.openapi_schema or {}
+
+
+def _add_problems(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    possible: list[type[Problem]] = [Unauthorized, Problem]
+    if "requestBody" in operation:
+        possible += [BadRequest, BodyTimeout, PayloadTooLarge]
+    if "application/json" in responses.get("422", {}).get("content", {}):  # FastAPI's own description
+        del responses["422"]
+        possible.append(UnprocessableContent)
+    for status, description in problem_responses(*possible).items():
+        responses.setdefault(str(status), description)
 
 
 def _operations(ready: Ready, warnings: Ready) -> APIRouter:

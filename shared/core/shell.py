@@ -57,6 +57,10 @@ class HttpShell:
         self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # Nobody asked for a key: a service that wants such a route has to be let in here first.
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -2,7 +2,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.core.http import PROBLEM_JSON
@@ -136,6 +137,25 @@ async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Asy
     assert counts == {("/v1/bytes/{name}", "200"): 2.0, ("unmatched", "404"): 1.0}
 
 
-async def test_the_openapi_document_is_served(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_document_states_problems_as_what_they_are(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    assert "/v1/bytes/{name}" in document["paths"]
+    reference = {"$ref": "#/components/schemas/ProblemDocument"}
+    schema = document["components"]["schemas"]["ProblemDocument"]
+    assert set(schema["required"]) == {"type", "title", "status", "detail", "instance", "request_id"}
+    responses = document["paths"]["/v1/numbers"]["post"]["responses"]
+    assert {"400", "401", "408", "413", "422", "500"} <= responses.keys()
+    for status, response in responses.items():
+        if int(status) >= 400:
+            assert response["content"] == {PROBLEM_JSON: {"schema": reference}}, status
+    assert "HTTPValidationError" not in str(document)
+
+
+def test_a_websocket_is_refused_whatever_routes_there_are(app: FastAPI) -> None:
+    @app.websocket("/v1/socket")
+    async def accept(socket: WebSocket) -> None:
+        await socket.accept()
+
+    with TestClient(app) as client, pytest.raises(WebSocketDisconnect) as refused:  # noqa: SIM117
+        with client.websocket_connect("/v1/socket"):
+            pass
+    assert refused.value.code == 1008

@@ -24,7 +24,7 @@ KIND = "export"
 
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=200)]
 
-router = APIRouter(prefix="/v1/exports", tags=["exports"])
+router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=problem_responses(DatabaseUnavailable))
 
 _OUTCOMES: dict[type[Problem], str] = {
     IdempotencyConflict: "conflict",

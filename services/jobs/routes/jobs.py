@@ -21,7 +21,7 @@ from shared.jobs.problems import (
 )
 from shared.jobs.schema import Job, JobPage, JobState
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(DatabaseUnavailable))
 
 _OUTCOMES: dict[type[Problem], str] = {
     IdempotencyConflict: "conflict",
@@ -36,7 +36,7 @@ _OUTCOMES: dict[type[Problem], str] = {
     summary="Submit a job",
     responses={
         200: {"model": Job, "description": "The Idempotency-Key was used for this request before."},
-        **problem_responses(IdempotencyConflict, InvalidParams, DatabaseUnavailable),
+        **problem_responses(IdempotencyConflict, InvalidParams),
     },
 )
 def submit(
@@ -89,7 +89,7 @@ async def _place(state: State) -> AsyncIterator[None]:
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "Server-sent events; the last is `end`."},
-        **problem_responses(UnknownJob, TooManyWatchers, DatabaseUnavailable),
+        **problem_responses(UnknownJob, TooManyWatchers),
     },
 )
 async def watch(
