@@ -35,10 +35,11 @@ lint: setup ## ruff, mypy, import contracts
 test: lint ## lint, then every test, with a real Redis and a real SQLite
 	$(BIN)/pytest
 
-bench: setup ## the figures of docs/benchmarks.md, measured side by side
+bench: export SIGHTLINE_VAR_DIR ?= var/demo
+bench: setup ## speed on this machine, side by side with bare loops, of the model that `make demo` left
 	$(BIN)/sightline bench training
-	$(BIN)/sightline bench serving --model person
-	$(BIN)/sightline bench precision --model person
+	$(BIN)/sightline bench serving
+	$(BIN)/sightline bench precision
 
 clean: ## remove .venv and caches; var/, where your data lies, stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -46,7 +46,7 @@ class Summary:
 
 
 def demo(
-    train: Annotated[int, typer.Option(min=8, help="Pictures to train on.")] = 1600,
+    train: Annotated[int, typer.Option(min=8, help="Pictures to train on.")] = 3200,
     held_out: Annotated[
         int, typer.Option(min=4, help="Pictures to validate on, and as many to test on.")
     ] = 100,

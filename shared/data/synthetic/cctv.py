@@ -2,7 +2,7 @@
 
 Each split has cameras of its own, so that no background, figure or prop of one is seen in another. A box is
 tight around the whole figure, hidden parts included, as far as it lies in the picture. A figure of which less
-than 30 % can be seen is marked `iscrowd`, which keeps it out of training and out of AP; one of which nothing
+than half can be seen is marked `iscrowd`, which keeps it out of training and out of AP; one of which nothing
 can be seen is left out. Person spec, section Data.
 """
 
@@ -26,7 +26,7 @@ from shared.vision.drawing import encode_jpeg
 SPLITS = ("train", "val", "test")
 CAMERAS = {"train": 96, "val": 12, "test": 12}
 DESCRIPTION = "synthetic cctv set"
-MIN_VISIBLE = 0.3
+MIN_VISIBLE = 0.5
 EMPTY_FRAMES = 0.12  # share of frames without anyone
 MAX_FIGURES = 9
 _CAMERA_STREAM, _FRAME_STREAM = 0, 1  # separate random streams, so that one never shifts the other
