@@ -4,8 +4,10 @@ Lightning's `ddp` strategy joins them; starting them here rather than there keep
 worker and tests alike, and lets stops and events pass between the processes.
 """
 
+import multiprocessing
 import os
 import queue
+import signal
 import socket
 from multiprocessing.context import SpawnContext
 from typing import Any
@@ -31,6 +33,9 @@ class _Relay:
         self.events: Any = context.Queue(_EVENTS_HELD)
 
     def stop_requested(self) -> StopReason | None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            return "lease_lost"  # another worker may already go on in the same folder
         return _REASONS[self.stop.value]
 
     def ensure_owned(self) -> None:
@@ -91,6 +96,7 @@ def _rank_main(
 ) -> None:
     from training.engine import fit
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes by way of the relay
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

@@ -15,10 +15,10 @@ from shared.data.splits import Splits
 from shared.data.torch_dataset import DetectionDataset
 from shared.data.transforms import build_augmentation
 from shared.families.registry import config_class, get_family
-from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch
+from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch, stop_if_asked
 from training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from training.control import RunControl
-from training.errors import TrainingError
+from training.errors import DataUnusable, TrainingError
 from training.loaders import evaluation_loader, training_loader
 from training.module import RunModule
 from training.run_folder import RunFolder
@@ -68,14 +68,19 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
     gpu = uses_gpu(trainer_config)
     checkpoint = folder.checkpoint if folder.checkpoint.exists() else None
     first_epoch = len(read_checkpoint(checkpoint)["sightline"]["history"]["rows"]) if checkpoint else 0
+
+    def stop_while_loading() -> None:
+        stop_if_asked(control, folder.path, first_epoch)
+
     train_set = DetectionDataset(
         splits.train,
         size,
         augmentation=build_augmentation(config.augmentation),
         seed=config.seed,
         cache=data.cache,
+        on_image=stop_while_loading,
     )
-    val_set = DetectionDataset(splits.val, size, cache=data.cache)
+    val_set = DetectionDataset(splits.val, size, cache=data.cache, on_image=stop_while_loading)
     train_batches = training_loader(
         train_set,
         family,
@@ -88,6 +93,16 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
         world_size=trainer_config.devices,
         pin_memory=gpu,
     )
+    if not len(train_batches):
+        raise DataUnusable(
+            f"{len(train_set)} training images are too few for trainer.devices={trainer_config.devices}"
+        )
+    if rank == 0 and len(train_set) < trainer_config.batch_size * trainer_config.devices:
+        control.report(
+            "log",
+            message=f"{len(train_set)} training images do not fill a batch of {trainer_config.batch_size}: "
+            f"an epoch is one step of {train_batches.batch_size}",
+        )
     val_batches = evaluation_loader(
         val_set, family, model_config, batch_size=trainer_config.batch_size, num_workers=data.num_workers
     )

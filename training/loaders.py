@@ -1,6 +1,7 @@
 """Batches for training and evaluation: a function of (seed, epoch), however often a run was resumed."""
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +79,7 @@ def training_loader(
     """Return the loader of TrainingBatch. The last, smaller batch of an epoch is left out.
 
     (A batch of one would spoil the batch statistics; the permutation leaves out other images each epoch.)
+    Fewer images than a batch are one smaller batch; with fewer images than ranks there is none.
     `first_epoch`, counted from 0, is where a resumed run goes on: loader processes start before Lightning
     says which epoch it is.
     """
@@ -113,7 +115,12 @@ def loader_processes(num_workers: int) -> int:
 
 def _worker_arguments(num_workers: int) -> dict[str, Any]:
     workers = loader_processes(num_workers)
-    return {"num_workers": workers, "persistent_workers": workers > 0}
+    return {"num_workers": workers, "persistent_workers": workers > 0, "worker_init_fn": _leave_interrupts}
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Let Ctrl-C, which a terminal sends to every process, stop the run by way of the training process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:

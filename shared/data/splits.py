@@ -9,6 +9,7 @@ from shared.config.schema import DataConfig
 from shared.core.files import sha256_file
 from shared.data.dataset import DetectionRecord, DetectionSet
 from shared.data.formats import find_splits, read_detection_set
+from shared.data.formats.split_names import alternatives
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: in
 
     A data set that is not divided, or a config without a validation split, has `val_fraction` of the training
     pictures held out (seeded; copies stay together). Raises ValueError, DatasetUnreadable among them, and
-    OSError; a split that is not there is answered with those that are.
+    OSError; a split that is not there under any of its names is answered with those that are.
     """
     there = find_splits(path, format=config.format)
 
@@ -44,10 +45,11 @@ def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: in
 
 
 def _existing(split: str, there: list[str], key: str) -> str:
-    if split not in there:
+    found = next((name for name in alternatives(split) if name in there), None)
+    if found is None:
         hint = " (or data.val=null to hold some training images out)" if key == "data.val" else ""
         raise ValueError(f"there is no split {split!r}; set {key} to one of {', '.join(there)}{hint}")
-    return split
+    return found
 
 
 def split_detection_set(

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.config import DataConfig
 from shared.data.formats import read_detection_set
-from shared.data.splits import split_detection_set
+from shared.data.splits import read_splits, split_detection_set
 
 
 def names(dataset) -> set[str]:
@@ -43,6 +44,17 @@ def test_copies_stay_together(write_coco) -> None:
 def test_fractions_that_make_no_sense(fraction: float, cctv: Path) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         split_detection_set(read_detection_set(cctv, split="val"), fraction)
+
+
+def test_a_validation_split_is_found_under_its_other_names(write_coco) -> None:
+    root = write_coco({1: [], 2: []})
+    for name in ("valid", "test"):
+        shutil.copytree(root / "train", root / name)
+        shutil.copy(root / "annotations" / "train.json", root / "annotations" / f"{name}.json")
+    splits = read_splits(DataConfig(path=str(root)), root, ["person"], seed=0)
+    assert (len(splits.val), splits.cut_off) == (2, False)
+    with pytest.raises(ValueError, match=r"set data\.train to one of test, train, valid"):
+        read_splits(DataConfig(path=str(root), train="training"), root, ["person"], seed=0)
 
 
 def test_one_picture_cannot_be_divided(write_coco) -> None:

@@ -1,15 +1,27 @@
 """Several processes on one machine, joined by Lightning's ddp strategy over gloo."""
 
 import csv
+import multiprocessing
+from types import SimpleNamespace
 
 import pytest
 
+from training import devices
 from training.errors import RunStopped
 from training.run import train
 
-pytestmark = pytest.mark.slow
+
+def test_a_process_whose_parent_was_killed_stops_as_one_without_a_lease(monkeypatch):
+    relay = devices._Relay(multiprocessing.get_context("spawn"))
+    assert relay.stop_requested() is None
+    parent = SimpleNamespace(is_alive=lambda: True)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: parent)
+    assert relay.stop_requested() is None
+    parent.is_alive = lambda: False
+    assert relay.stop_requested() == "lease_lost"
 
 
+@pytest.mark.slow
 def test_two_processes_train_report_and_go_on_after_a_stop(toy_run, tmp_path, scripted_control):
     config = toy_run("trainer.devices=2", "trainer.accelerator=cpu", "trainer.batch_size=2")
     events = []

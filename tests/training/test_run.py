@@ -237,7 +237,55 @@ def test_early_stopping_ends_the_run_and_a_second_start_only_evaluates(toy_run, 
 
 def test_a_missing_split_names_those_there_are(toy_run, tmp_path):
     with pytest.raises(DataUnusable, match="test, train, val"):
-        train(toy_run("data.val=valid"), tmp_path / "run")
+        train(toy_run("data.val=held_out"), tmp_path / "run")
+
+
+@pytest.fixture
+def own_data(toy_data, tmp_path):
+    """A copy of the toy data, and a function that changes the labels of one split."""
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+
+    def change(split, edit):
+        path = data / "annotations" / f"{split}.json"
+        labels = json.loads(path.read_text())
+        edit(labels)
+        path.write_text(json.dumps(labels))
+        return data
+
+    return change
+
+
+def test_a_validation_split_without_a_person_is_refused_before_training(own_data, toy_run, tmp_path):
+    def only_crowds(labels):
+        for annotation in labels["annotations"]:
+            annotation["iscrowd"] = 1
+
+    with pytest.raises(DataUnusable, match=r"no validation image .* holds a box of person"):
+        train(toy_run(f"data.path='{own_data('val', only_crowds)}'"), tmp_path / "run")
+
+
+def test_what_is_left_out_of_the_data_is_said(own_data, toy_run, tmp_path, scripted_control):
+    control = scripted_control(1)
+    data = own_data("train", lambda labels: labels["annotations"][0].update(bbox=[5, 5, 0, 9]))
+    with pytest.raises(RunStopped):
+        train(toy_run(f"data.path='{data}'", "data.test=tset"), tmp_path / "run", control=control)
+    told = [event["message"] for event in control.of("log")]
+    assert any("1 empty_box" in message and f"data check {data}" in message for message in told)
+    assert any("no split 'tset'" in message for message in told)
+
+
+def test_a_set_smaller_than_a_batch_trains_in_smaller_steps_and_says_so(toy_run, tmp_path, scripted_control):
+    control = scripted_control()
+    train(toy_run("trainer.batch_size=32", "trainer.max_epochs=1"), tmp_path / "run", control=control)
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
+    assert any("one step of 9" in event["message"] for event in control.of("log"))
+
+
+def test_a_stop_takes_effect_while_images_are_cached(toy_run, tmp_path, scripted_control, monkeypatch):
+    monkeypatch.setattr(training.engine, "build_trainer", None)  # it does not come this far
+    with pytest.raises(RunStopped):
+        train(toy_run("data.cache=ram"), tmp_path / "run", control=scripted_control(2))
 
 
 def test_without_a_validation_split_training_images_are_held_out(toy_run, tmp_path, scripted_control):
