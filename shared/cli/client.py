@@ -3,10 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 
 from shared.cli.console import ExitCode, fail
+from shared.core.auth import is_loopback
 from shared.core.settings import CommonSettings
 
 _EXIT_CODES = {404: ExitCode.NOT_FOUND, 429: ExitCode.UNAVAILABLE, 503: ExitCode.UNAVAILABLE}
@@ -17,7 +19,9 @@ def api_client(settings: CommonSettings, base_url: str, *, timeout_s: float = 30
     headers = {}
     if settings.api_keys:
         headers["X-API-Key"] = settings.api_keys[0].get_secret_value()
-    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
+    # A proxy that the environment names cannot reach this machine's loopback.
+    proxied = not is_loopback(urlsplit(base_url).hostname or "")
+    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s, trust_env=proxied)
 
 
 @contextlib.contextmanager

@@ -82,6 +82,6 @@ def stack(settings: CommonSettings) -> list[ProcessSpec]:
         *broker,
         service("jobs", "services.jobs", settings.jobs_url),
         service("export", "services.export", settings.export_url),
-        service("detector", "services.detector", settings.detector_url),
+        service("detector", "services.detector", settings.detector_url, stop_after_s=45.0),
         service("worker", "training.worker", settings.worker_url, stop_after_s=60.0),
     ]

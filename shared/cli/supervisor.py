@@ -34,6 +34,7 @@ class _Child:
     log_path: Path
     started_at: float
     restarts: int = 0
+    restart_at: float | None = None  # planned, of a process that has ended
 
 
 def log_tail(path: Path, lines: int = 12) -> str:
@@ -46,10 +47,14 @@ def log_tail(path: Path, lines: int = 12) -> str:
 
 
 class Supervisor:
-    """Owns the processes of one stack; as a context manager it stops them, last started first."""
+    """Owns the processes of one stack; as a context manager it stops them, last started first.
 
-    def __init__(self, log_dir: Path) -> None:
+    What ends is started again after `pause_s` seconds, and after twice as long every further time.
+    """
+
+    def __init__(self, log_dir: Path, *, pause_s: float = 0.5) -> None:
         self._log_dir = log_dir
+        self._pause_s = pause_s
         self._children: list[_Child] = []
         log_dir.mkdir(parents=True, exist_ok=True)
 
@@ -66,8 +71,13 @@ class Supervisor:
         """Process ids by name."""
         return {child.spec.name: child.process.pid for child in self._children}
 
-    def start(self, spec: ProcessSpec, *, within_s: float) -> None:
-        """Start a process and wait until it answers; raises StartFailed with the end of its log."""
+    def start(
+        self, spec: ProcessSpec, *, within_s: float, should_stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Start a process and wait until it answers or `should_stop`.
+
+        Raises StartFailed with the end of its log.
+        """
         if spec.url and _is_taken(spec.url):
             raise StartFailed(
                 f"{spec.name}: something already answers at {spec.url}; stop it, or give another address"
@@ -75,7 +85,7 @@ class Supervisor:
         child = _Child(spec, *self._spawn(spec), started_at=time.monotonic())
         self._children.append(child)
         deadline = child.started_at + within_s
-        while not _answers(spec):
+        while not should_stop() and not _answers(spec):
             if (code := child.process.poll()) is not None:
                 raise StartFailed(f"{spec.name} ended with status {code}:\n{log_tail(child.log_path)}")
             if time.monotonic() > deadline:
@@ -101,11 +111,17 @@ class Supervisor:
         """Start again what falls over until `should_stop`; raises StartFailed for what keeps falling."""
         while not should_stop():
             for child in self._children:
-                if child.process.poll() is not None:
-                    self._restart(child)
+                if child.process.poll() is None:
+                    continue
+                if child.restart_at is None:
+                    child.restart_at = self._plan_restart(child)
+                if time.monotonic() >= child.restart_at:
+                    child.process, child.log_path = self._spawn(child.spec)
+                    child.started_at, child.restart_at = time.monotonic(), None
             time.sleep(every_s)
 
-    def _restart(self, child: _Child) -> None:
+    def _plan_restart(self, child: _Child) -> float:
+        """Return when to start an ended process again; raises StartFailed where it has ended too often."""
         name, code = child.spec.name, child.process.returncode
         if time.monotonic() - child.started_at > _QUIET_AGAIN_AFTER_S:
             child.restarts = 0
@@ -113,9 +129,7 @@ class Supervisor:
         if child.restarts > _RESTARTS_AT_MOST:
             raise StartFailed(f"{name} keeps ending (status {code}):\n{log_tail(child.log_path)}")
         logger.warning("process ended, starting it again", process=name, status=code, restart=child.restarts)
-        time.sleep(min(0.5 * 2 ** (child.restarts - 1), 8.0))
-        child.process, child.log_path = self._spawn(child.spec)
-        child.started_at = time.monotonic()
+        return time.monotonic() + self._pause_s * 2 ** (child.restarts - 1)
 
     def stop(self) -> None:
         """Ask every process to end, last started first; kill what outstays its time."""
@@ -142,6 +156,7 @@ def _answers(spec: ProcessSpec) -> bool:
     if spec.health_path is None:
         return not spec.url or _is_taken(spec.url)
     try:
-        return httpx.get(spec.url + spec.health_path, timeout=1.0).is_success
+        # Not through a proxy that the environment names: it cannot reach this machine's loopback.
+        return httpx.get(spec.url + spec.health_path, timeout=1.0, trust_env=False).is_success
     except httpx.TransportError:
         return False

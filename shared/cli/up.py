@@ -37,13 +37,14 @@ def up(
         _show(specs, {}, settings, as_json)
         return
     stop = threading.Event()
-    for sig in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sig, lambda *_: stop.set())
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(sig) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(sig, lambda *_: stop.set())
     with one_per_folder(settings.var_dir), Supervisor(settings.var_dir / "logs") as supervisor:
         try:
             for spec in specs:
                 with err.status(f"starting {spec.name} …"):
-                    supervisor.start(spec, within_s=within_s)
+                    supervisor.start(spec, within_s=within_s, should_stop=stop.is_set)
                 if stop.is_set():
                     return
             _show(specs, supervisor.pids, settings, as_json)
