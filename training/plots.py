@@ -133,9 +133,9 @@ def label_statistics(train: DetectionSet) -> "Figure":
     sizes_axes, centres_axes, counts_axes = figure.subplots(1, 3)
     centres, sizes = [np.zeros((0, 2))], [np.zeros((0, 2))]
     for record in train.records:
-        scale = np.array([record.width, record.height])
-        centres.append((record.boxes[:, :2] + record.boxes[:, 2:]) / 2 / scale)
-        sizes.append((record.boxes[:, 2:] - record.boxes[:, :2]) / scale)
+        boxes, scale = record.boxes[~record.ignore], np.array([record.width, record.height])
+        centres.append((boxes[:, :2] + boxes[:, 2:]) / 2 / scale)
+        sizes.append((boxes[:, 2:] - boxes[:, :2]) / scale)
     centre, size = np.concatenate(centres), np.concatenate(sizes)
     sizes_axes.scatter(size[:, 0], size[:, 1], s=6, alpha=0.4)
     sizes_axes.set(xlabel="width / image width", ylabel="height / image height", title=f"{len(size)} boxes")
@@ -143,7 +143,7 @@ def label_statistics(train: DetectionSet) -> "Figure":
     centres_axes.hist2d(centre[:, 0], centre[:, 1], bins=24, range=[[0, 1], [0, 1]], cmap="Blues")
     centres_axes.invert_yaxis()
     centres_axes.set(xlabel="x / image width", ylabel="y / image height", title="Centres")
-    counts = np.array([len(record.boxes) for record in train.records])
+    counts = np.array([int((~record.ignore).sum()) for record in train.records])
     counts_axes.hist(counts, bins=np.arange(counts.max() + 2) - 0.5, rwidth=0.9)
     counts_axes.set(xlabel="boxes in an image", ylabel="images", title=f"{len(counts)} training images")
     return figure
@@ -163,8 +163,9 @@ def predictions(evaluation: Evaluation, split: str, class_names: list[str]) -> "
         image = load_image(record)
         tile, scale = _tile(image)
         left, right = grid[line, 2 * column : 2 * column + 2]
-        left.imshow(draw_boxes(tile, record.boxes * scale, [""] * len(record.boxes), record.labels.tolist()))
-        left.set_title(f"labels: {len(record.boxes)}", fontsize=8)
+        boxes, labels = record.boxes[~record.ignore] * scale, record.labels[~record.ignore].tolist()
+        left.imshow(draw_boxes(tile, boxes, [""] * len(boxes), labels))
+        left.set_title(f"labels: {len(boxes)}", fontsize=8)
         scaled = Detections(detections.boxes * scale, detections.scores, detections.labels)
         right.imshow(draw_detections(tile, scaled, class_names))
         right.set_title(f"predictions: {len(detections)}", fontsize=8)
