@@ -26,6 +26,15 @@ def stop_if_asked(control: RunControl, folder: Path, last_epoch: int) -> None:
         raise RunStopped(reason, folder, last_epoch)
 
 
+def over_ranks(trainer: pl.Trainer, values: dict[str, float]) -> dict[str, float]:
+    """Return each number's sum over the run's processes; every one of them has to ask."""
+    strategy = trainer.strategy
+    summed = strategy.reduce(
+        torch.tensor(list(values.values()), dtype=torch.float64, device=strategy.root_device), reduce_op="sum"
+    )
+    return dict(zip(values, summed.tolist(), strict=True))
+
+
 class EpochSeeds(pl.Callback):
     """Seeds every generator from (seed, epoch, rank) at the start of an epoch.
 
@@ -104,14 +113,19 @@ class EndOfEpoch(pl.Callback):
             trainer.should_stop = True
 
     def _row(self, trainer: pl.Trainer, module: RunModule, train_s: float) -> dict[str, Any]:
-        terms = module.mean_terms()
-        images = module.epoch_images * trainer.world_size
+        ranks = trainer.world_size
+        totals = over_ranks(
+            trainer,
+            {**module.mean_terms(), "collisions": module.epoch_collisions, "images": module.epoch_images},
+        )
+        collisions, images = int(totals.pop("collisions")), int(totals.pop("images"))
+        terms = {name: total / ranks for name, total in totals.items()}  # as many steps in each rank
         return {
             "epoch": trainer.current_epoch + 1,
             "lr": module.learning_rate.at(max(trainer.global_step - 1, 0)),
             "loss": terms.pop("loss"),
             **{f"loss_{name.removeprefix('loss_')}": value for name, value in terms.items()},
-            "collisions": module.epoch_collisions,
+            "collisions": collisions,
             "images_per_s": round(images / train_s, 2),
         }
 

@@ -5,8 +5,10 @@ import multiprocessing
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from training import devices
+from training.callbacks import EndOfEpoch
 from training.errors import RunStopped
 from training.run import train
 
@@ -19,6 +21,23 @@ def test_a_process_whose_parent_was_killed_stops_as_one_without_a_lease(monkeypa
     assert relay.stop_requested() is None
     parent.is_alive = lambda: False
     assert relay.stop_requested() == "lease_lost"
+
+
+def test_an_epochs_numbers_are_those_of_all_devices():
+    def reduce(tensor, reduce_op):
+        assert reduce_op == "sum"
+        return tensor + torch.tensor([3.0, 2.0, 4.0])  # the other device's loss, collisions and images
+
+    strategy = SimpleNamespace(root_device="cpu", reduce=reduce)
+    trainer = SimpleNamespace(strategy=strategy, world_size=2, current_epoch=0, global_step=1)
+    module = SimpleNamespace(
+        mean_terms=lambda: {"loss": 1.0},
+        epoch_collisions=5,
+        epoch_images=4,
+        learning_rate=SimpleNamespace(at=lambda step: 0.1),
+    )
+    row = EndOfEpoch(None, None, None, None)._row(trainer, module, train_s=2.0)
+    assert (row["loss"], row["collisions"], row["images_per_s"]) == (2.0, 7, 4.0)
 
 
 @pytest.mark.slow
