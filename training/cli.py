@@ -53,12 +53,16 @@ def train(
     from shared.core.settings import CommonSettings
 
     settings = CommonSettings()
+    _refuse_together("--resume", resume, {"--name": name, "--run-dir": run_dir, "--submit": submit})
+    _refuse_together("--submit", submit, {"--name": name, "--run-dir": run_dir})
     words = [*([family] if family and "=" in family else []), *(overrides or [])]
     family = None if family and "=" in family else family
     try:
         if resume is not None:
             folder = _existing_run(resume, settings)
             config = _resumed(folder, words)
+            if family not in (None, config.family):
+                fail(f"{folder.name} is a run of {config.family}, not of {family}", code=ExitCode.USAGE)
         else:
             if family is None:
                 fail("name a family to train, such as `sightline train person`", code=ExitCode.USAGE)
@@ -116,7 +120,6 @@ def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *
     from training.run import train as run_training
 
     control = InterruptControl()
-    show = err.is_terminal and not as_json
     err.print(f"run {folder.name} in {folder}", highlight=False, soft_wrap=True)
     try:
         with control.listening():
@@ -124,7 +127,7 @@ def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *
                 config,
                 folder,
                 control=control,
-                progress="rich" if show else "none",
+                progress="bar" if err.is_terminal and not as_json else "lines",
                 data_root=settings.data_root,
                 mlflow_uri=settings.mlflow_uri or "",
             )
@@ -163,6 +166,13 @@ def _submit(config: "RunConfig", overrides: list[str], settings: "CommonSettings
         out.print(
             f"submitted as job {job['id']}; watch it with `sightline jobs watch {job['id']}`", soft_wrap=True
         )
+
+
+def _refuse_together(option: str, given: object, others: dict[str, object]) -> None:
+    """Leave the command where one of `others`, which would have no effect, is given beside `option`."""
+    for other, value in others.items() if given else ():
+        if value:
+            fail(f"{option} and {other} do not go together", code=ExitCode.USAGE)
 
 
 def _composed(family: str, recipe: str, overrides: list[str]) -> "RunConfig":

@@ -1,7 +1,7 @@
-"""What a person sees of a run: one bar on stderr, with the numbers that matter."""
+"""What a person sees of a run on stderr: one bar with the numbers that matter, or a line per epoch."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from training.control import RunControl
 from training.errors import StopReason
@@ -9,11 +9,14 @@ from training.tracking import Tracker
 
 
 class Progress:
-    """A RunControl in front of another: passes everything on, records epochs, and shows a bar if asked."""
+    """A RunControl in front of another: passes everything on, records epochs, and shows what is asked for."""
 
-    def __init__(self, control: RunControl, tracker: Tracker, *, show: bool) -> None:
+    def __init__(
+        self, control: RunControl, tracker: Tracker, *, show: Literal["bar", "lines", "none"]
+    ) -> None:
         self._control, self._tracker = control, tracker
-        self._bar = _Bar() if show else None
+        self._bar = _Bar() if show == "bar" else None
+        self._lines = show == "lines"
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -34,10 +37,12 @@ class Progress:
         self._control.ensure_owned()
 
     def report(self, type: str, **data: Any) -> None:  # noqa: A002 - the word of the job events
-        """Pass an event on, to MLflow (epochs) and to the bar."""
+        """Pass an event on, to MLflow (epochs) and to whoever watches."""
         self._control.report(type, **data)
         if self._bar:
             self._bar.show(type, data)
+        elif self._lines:
+            _print_line(type, data)
         if type == "epoch" and (warning := self._tracker.log_epoch(data)):
             self.report("log", message=warning)
 
@@ -84,6 +89,22 @@ class _Bar:
                 description=f"epoch {data['epoch']}/{data['max_epochs']}",
             )
             self.rich.tasks[0].fields |= fields
+
+
+def _print_line(kind: str, data: dict[str, Any]) -> None:
+    from shared.cli.console import err
+
+    if kind == "epoch":
+        numbers = {
+            name: data[name] for name in ("loss", "val_loss", "ap50", "ap") if data.get(name) is not None
+        }
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        text = f"epoch {data['epoch']}/{data['max_epochs']}  {shown}  {data['images_per_s']:.1f} images/s"
+    elif kind == "log":
+        text = data["message"]
+    else:
+        return
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _was_stopped(error: BaseException) -> bool:

@@ -24,9 +24,11 @@ from training.run_folder import RunFolder
 from training.splits import load_splits
 from training.tracking import Tracker
 
-# A resumed run may differ in these: they change how fast it goes or how long, not what an epoch does.
+# A resumed run may differ in these: they change how fast it goes or how long, not what an epoch does (but
+# for the cosine, which is stretched to the new length).
 _FREE_ON_RESUME = (
     "trainer.max_epochs",
+    "trainer.early_stopping_patience",
     "trainer.num_threads",
     "data.path",
     "data.num_workers",
@@ -60,7 +62,7 @@ def train(
     run_dir: Path,
     *,
     control: RunControl | None = None,
-    progress: Literal["rich", "none"] = "none",
+    progress: Literal["bar", "lines", "none"] = "none",
     data_root: Path | None = None,
     mlflow_uri: str = "",
 ) -> RunSummary:
@@ -80,7 +82,7 @@ def train(
     resolve_precision(config.trainer)  # refuses what this machine cannot do before anything is written
     _claim_folder(folder, config, class_names)
     tracker = Tracker(config, folder, mlflow_uri)
-    with Progress(control or Unattended(), tracker, show=progress == "rich") as listener, _threads(config):
+    with Progress(control or Unattended(), tracker, show=progress) as listener, _threads(config):
         data_path = (data_root or Path()) / config.data.path
         splits = load_splits(
             config.data,
@@ -111,14 +113,14 @@ def train(
 
 
 def _claim_folder(folder: RunFolder, config: RunConfig, class_names: list[str]) -> None:
-    """Write config.yaml and labels.json; ResumeMismatch if another run's checkpoint lies there."""
-    if folder.checkpoint.exists() and folder.config.exists():
+    """Write config.yaml and labels.json; ResumeMismatch if another run or another config.yaml lies there."""
+    if folder.config.exists():
         try:
             before = load_run_config(folder.config)
         except ConfigError as error:
-            raise ResumeMismatch(f"{folder.config} cannot be read back: {error}") from error
+            raise ResumeMismatch(f"{folder.config} is not the config of a run: {error}") from error
         different = [key for key in _differences(before, config) if not key.startswith(_FREE_ON_RESUME)]
-        if different:
+        if different and folder.checkpoint.exists():
             raise ResumeMismatch(
                 f"{folder.path} holds a run with another config (different: {', '.join(different)}); "
                 "resume it with its own config, or train in another folder"

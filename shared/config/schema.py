@@ -75,7 +75,7 @@ class ScheduleConfig(Section):
         "val_loss", description="Plateau: the validation number that has to improve."
     )
     factor: float = Field(0.5, gt=0, lt=1, description="Plateau: the learning rate is multiplied by this.")
-    patience: int = Field(5, ge=0, description="Plateau: epochs without improvement before that.")
+    patience: int = Field(5, ge=0, description="Plateau: evaluations without improvement before that.")
     min_lr: float = Field(0.0, ge=0, description="The learning rate never falls below this.")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -53,10 +54,34 @@ def test_mistakes_are_told_with_their_exit_code(sightline, words, code, message)
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resume", "one", "--name", "two"],
+        ["--resume", "one", "--submit"],
+        ["person", "data.path=x", "--submit", "--run-dir", "somewhere"],
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(sightline, words):
+    result = sightline("train", *words)
+    assert (result.exit_code, "do not go together" in result.stderr) == (ExitCode.USAGE, True)
+
+
+def test_a_folder_with_somebody_elses_config_is_left_as_it_is(sightline, toy_overrides, tmp_path):
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    result = sightline("train", "person", *toy_overrides, "--run-dir", str(tmp_path))
+    assert result.exit_code == ExitCode.FAILURE
+    assert "is not the config of a run" in result.stderr
+    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+
+
 def test_a_run_is_named_resumed_by_name_and_not_overwritten(sightline, toy_overrides, tmp_path):
     first = sightline("train", "person", *toy_overrides, "trainer.max_epochs=1", "--name", "one", "--json")
     assert first.exit_code == 0, first.stderr
     assert json.loads(first.stdout)["run_dir"] == str(tmp_path / "runs" / "one")
+    assert re.search(
+        r"^epoch 1/1  loss \S+  val_loss \S+  ap50 \S+  ap \S+  \S+ images/s$", first.stderr, re.M
+    )
     again = sightline("train", "person", *toy_overrides, "--name", "one")
     assert (again.exit_code, "--resume one" in again.stderr) == (ExitCode.USAGE, True)
     longer = sightline("train", "--resume", "one", "trainer.max_epochs=2", "--json")

@@ -233,6 +233,8 @@ def test_early_stopping_ends_the_run_and_a_second_start_only_evaluates(toy_run, 
     again = train(config, tmp_path / "run", control=control)
     assert (again.epochs, again.metrics) == (summary.epochs, summary.metrics)
     assert control.of("epoch") == []
+    patient = config.trainer.model_copy(update={"early_stopping_patience": 9})
+    assert train(config.model_copy(update={"trainer": patient}), tmp_path / "run").epochs == 6
 
 
 def test_a_missing_split_names_those_there_are(toy_run, tmp_path):
