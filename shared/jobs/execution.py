@@ -94,11 +94,12 @@ class Executor:
             ) as lock:
                 keeper.lock = lock
                 result = runner(self._context(claim, keeper))
-        except Exception as error:  # noqa: BLE001 - whatever a runner raises is written into its job
+        # SystemExit: Lightning leaves its loop by one when SIGTERM comes between two looks of the runner.
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is the job's ending
             if keeper.is_lost or isinstance(error, LeaseLost):
                 logger.warning("attempt abandoned", job_id=claim.job.id, error=repr(error))
                 return None
-            return self._after_error(claim, error, keeper.stop_requested() == "shutdown")
+            return self._after_error(claim, error)
         return lambda: self._succeeded(claim, result)
 
     def _context(self, claim: Claim, keeper: LeaseKeeper) -> JobContext:
@@ -108,11 +109,11 @@ class Executor:
             job.id, job.kind, job.params, job.attempt, runs_root / job.id, self.settings, keeper
         )
 
-    def _after_error(self, claim: Claim, error: Exception, shutting_down: bool) -> Callable[[], Outcome]:
+    def _after_error(self, claim: Claim, error: Exception | SystemExit) -> Callable[[], Outcome]:
         match error:
             case JobCancelled():
                 return lambda: self._finished(claim, JobState.CANCELLED, None)
-            case JobReleased() if shutting_down:
+            case JobReleased() | SystemExit() if self.shutdown.is_set():
                 return lambda: self._released(claim)
             case JobRefused():
                 refusal = {"type": "JobRefused", "message": error.detail, **error.numbers}
@@ -158,7 +159,7 @@ class Executor:
         return outcomes.get(job.state, "failed")
 
 
-def describe(error: Exception) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
     """Return what the job's row keeps of an error: type, message and the end of the traceback."""
     lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
     return {
