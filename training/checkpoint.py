@@ -1,6 +1,7 @@
 """Checkpoints and weights on disk: written whole or not at all, loaded without running code."""
 
 import errno
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from shared.core.files import atomic_path
-from training.errors import DiskFull
+from training.errors import CheckpointUnreadable, DiskFull
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -57,8 +58,20 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's contents: tensors, numbers and text; a pickle with code in it is refused."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """Return a checkpoint's contents: tensors, numbers and text.
+
+    Raises CheckpointUnreadable for a damaged file and for a pickle with code in it, which is not run.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointUnreadable(
+            f"{path} is not the checkpoint of a run, or it is damaged ({reason}); "
+            "move it away to begin again with the first epoch"
+        ) from error
+    if not isinstance(checkpoint, dict) or "sightline" not in checkpoint:
+        raise CheckpointUnreadable(f"{path} is a checkpoint of something else; train in another folder")
     return checkpoint
 
 

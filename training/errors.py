@@ -48,6 +48,10 @@ class ResumeMismatch(TrainingError):
     """A run folder holds another run than the one that was asked for."""
 
 
+class CheckpointUnreadable(TrainingError):
+    """A checkpoint is damaged, or holds something else than the state of a run."""
+
+
 class DataUnusable(TrainingError):
     """The data set cannot be trained on."""
 

@@ -5,7 +5,14 @@ from typing import Any, NoReturn
 from shared.config import ConfigError, compose_run
 from shared.core.files import PathEscapesRoot, resolve_under
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased
-from training.errors import DataUnusable, NonFiniteLoss, ResumeMismatch, RunStopped, StopReason
+from training.errors import (
+    CheckpointUnreadable,
+    DataUnusable,
+    NonFiniteLoss,
+    ResumeMismatch,
+    RunStopped,
+    StopReason,
+)
 
 
 class JobControl:
@@ -53,7 +60,7 @@ def run(context: JobContext) -> dict[str, Any]:
         _raise_as_job(stopped)
     except NonFiniteLoss as error:
         raise JobRefused(str(error), step=error.step, epoch=error.epoch, lr=error.lr) from error
-    except (DataUnusable, ResumeMismatch) as error:
+    except (CheckpointUnreadable, DataUnusable, ResumeMismatch) as error:
         raise JobRefused(str(error)) from error
     return summary.as_json()
 

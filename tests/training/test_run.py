@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 
 import cv2
@@ -18,7 +19,14 @@ import training.engine
 from shared.config import load_run_config
 from shared.families import get_family
 from training.checkpoint import read_checkpoint
-from training.errors import DataUnusable, DiskFull, NonFiniteLoss, ResumeMismatch, RunStopped
+from training.errors import (
+    CheckpointUnreadable,
+    DataUnusable,
+    DiskFull,
+    NonFiniteLoss,
+    ResumeMismatch,
+    RunStopped,
+)
 from training.run import train
 
 TIMES = {"seconds", "images_per_s"}
@@ -211,9 +219,22 @@ def test_a_checkpoint_with_code_in_it_is_not_run(toy_run, tmp_path):
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     torch.save({"sightline": _Attack(tmp_path / "owned")}, checkpoint)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(CheckpointUnreadable, match=re.escape(str(checkpoint))):
         train(toy_run(), tmp_path / "run")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("content", ["nothing", "half", "another program's"])
+def test_a_checkpoint_that_cannot_be_used_is_named_and_kept(toy_run, tmp_path, content):
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save({"state_dict": {}}, checkpoint)
+    whole = checkpoint.read_bytes()
+    given = {"nothing": b"", "half": whole[: len(whole) // 2], "another program's": whole}[content]
+    checkpoint.write_bytes(given)
+    with pytest.raises(CheckpointUnreadable, match=re.escape(str(checkpoint))):
+        train(toy_run(), tmp_path / "run")
+    assert checkpoint.read_bytes() == given
 
 
 def test_early_stopping_ends_the_run_and_a_second_start_only_evaluates(toy_run, tmp_path, scripted_control):
