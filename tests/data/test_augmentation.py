@@ -47,6 +47,17 @@ def test_steps_that_change_pixels_leave_boxes_alone(name: str, image: np.ndarray
     np.testing.assert_allclose(boxes, BOXES, atol=1e-4)
 
 
+def test_motion_blur_is_no_longer_than_asked_for() -> None:
+    line = np.zeros((41, 41, 3), np.uint8)
+    line[20, 20] = 255
+    augment = build_augmentation(AugmentationConfig(motion_blur=1.0, motion_blur_px=6))
+    spans = [
+        np.argwhere(augment(line, BOXES[:0], LABELS[:0], np.random.default_rng(seed))[0][..., 0])
+        for seed in range(100)
+    ]
+    assert max(int((lit.max(axis=0) - lit.min(axis=0)).max()) + 1 for lit in spans) == 5
+
+
 def test_brightness_stays_within_its_limit() -> None:
     flat = np.full((32, 32, 3), 100, np.uint8)
     augment = build_augmentation(AugmentationConfig(brightness_contrast=1.0, brightness_contrast_limit=0.3))

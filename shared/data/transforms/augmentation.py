@@ -63,13 +63,14 @@ def build_augmentation(config: AugmentationConfig) -> Augmentation:
 
 def _steps(library: Any, config: AugmentationConfig) -> list[Any]:
     contrast = config.brightness_contrast_limit
+    longest_blur_px = config.motion_blur_px - (config.motion_blur_px + 1) % 2  # odd, as every kernel is
     gamma_percent = (config.gamma_min * 100, config.gamma_max * 100)
     steps = [
         library.HorizontalFlip(p=config.horizontal_flip),
         library.RandomBrightnessContrast(contrast, contrast, p=config.brightness_contrast),
         library.RandomGamma(gamma_percent, p=config.gamma),
         library.CLAHE(p=config.clahe),
-        library.MotionBlur((3, config.motion_blur_px), p=config.motion_blur),
+        library.MotionBlur((3, longest_blur_px), p=config.motion_blur),
         library.GaussNoise(std_range=(0.0, config.gaussian_noise_std), p=config.gaussian_noise),
     ]
     return [step for step in steps if step.p > 0]

@@ -10,7 +10,7 @@ MAP_STRIDE = 16
 
 
 class PersonConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     image_size: int = Field(416, ge=64, le=2048, multiple_of=16, description="Side of the square input.")
     grid_size: int = Field(

@@ -37,7 +37,7 @@ def test_reference_holds_the_sources_values():
     assert (run.schedule.name, run.schedule.factor, run.schedule.patience) == ("plateau", 0.5, 5)
     assert run.schedule.warmup_epochs == 0
     assert run.trainer.ema_decay == 0
-    assert run.augmentation.horizontal_flip == run.augmentation.brightness_contrast == 0
+    assert run.augmentation == type(run.augmentation)()  # nothing is changed at random
 
 
 def test_recommended_scales_its_rate_with_the_batch_warms_up_and_augments():
