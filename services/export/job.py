@@ -7,7 +7,7 @@ from services.export.problems import GateRefused, IncompleteRun, UnknownRun
 from services.export.runs import find_run, read_run
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased
 from shared.jobs.params import ExportParams
-from shared.repository.problems import InvalidName, UnknownModel
+from shared.repository.problems import CorruptVersion, InvalidName, UnknownModel, UnsupportedManifest
 from shared.repository.repository import ModelRepository
 
 # Share of the whole time that is over when a step begins.
@@ -53,7 +53,8 @@ def run(context: JobContext) -> dict[str, Any]:
 
 
 def _on_step(context: JobContext, step: str, done: int, total: int) -> None:
-    reason = context.stop_requested()
+    is_published = step == "publish" and done == total
+    reason = None if is_published else context.stop_requested()
     if reason == "cancel":
         raise JobCancelled
     if reason is not None:
@@ -67,15 +68,19 @@ def _on_step(context: JobContext, step: str, done: int, total: int) -> None:
 def _published_before(
     repository: ModelRepository, params: ExportParams, context: JobContext
 ) -> dict[str, Any] | None:
-    """Return the result of an earlier attempt that published its version and died before saying so."""
-    if context.attempt == 1:
-        return None
+    """Return the result of an earlier attempt that published its version and died before saying so.
+
+    Looked for in every attempt: a job that is released or retried counts its attempts from the beginning.
+    """
     try:
         versions = repository.versions(params.name)
     except UnknownModel:
         return None
     for version in reversed(versions):
-        manifest = repository.manifest(params.name, version)
+        try:
+            manifest = repository.manifest(params.name, version)
+        except (CorruptVersion, UnsupportedManifest):  # not this job's, or nothing that it could name
+            continue
         if manifest.source_job == context.job_id:
             if params.promote and repository.aliases(params.name).get("live") != version:
                 repository.promote(params.name, version)

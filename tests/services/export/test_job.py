@@ -69,9 +69,12 @@ def test_the_result_names_the_version_and_progress_only_grows(settings: CommonSe
     assert lease.ensured == 1
 
 
-def test_a_second_attempt_finds_the_version_that_the_first_one_published(settings: CommonSettings) -> None:
+@pytest.mark.parametrize("attempt", [1, 2])  # a job that is retried begins with attempt 1 again
+def test_a_later_attempt_finds_the_version_that_an_earlier_one_published(
+    settings: CommonSettings, attempt: int
+) -> None:
     first = job.run(context(settings, FakeLease(), promote=False))
-    again = job.run(context(settings, FakeLease(), attempt=2, promote=True))
+    again = job.run(context(settings, FakeLease(), attempt=attempt, promote=True))
     assert again["version"] == first["version"]
     assert repository(settings).versions("toy") == [1]
     assert repository(settings).resolve("toy") == 1
@@ -87,6 +90,31 @@ def test_a_stop_leaves_no_version(
     with pytest.raises(raised):
         job.run(context(settings, FakeLease(reason, after)))
     assert repository(settings).models() == []
+
+
+def test_a_stop_that_comes_after_publishing_ends_with_the_version(settings: CommonSettings) -> None:
+    undisturbed = FakeLease()
+    job.run(context(settings, undisturbed, name="other"))
+    result = job.run(context(settings, FakeLease("cancel", after=len(undisturbed.events) - 1)))
+    assert repository(settings).versions("toy") == [result["version"]]
+
+
+def test_a_version_that_cannot_be_read_is_in_no_exports_way(settings: CommonSettings) -> None:
+    first = job.run(context(settings, FakeLease()))
+    (Path(first["path"]) / "manifest.json").write_text("{")
+    lease = FakeLease()
+    again = job.run(
+        JobContext(
+            "export-2",
+            "export",
+            {"run_id": "toy-run", "name": "toy", "promote": False},
+            1,
+            settings.var_dir / "job",
+            settings,
+            lease,
+        )
+    )
+    assert again["version"] == 2
 
 
 def test_what_the_gate_refuses_fails_for_good_with_its_numbers(
