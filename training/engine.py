@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from shared.config import RunConfig, TrainerConfig
 from shared.data.splits import Splits
@@ -18,7 +19,7 @@ from shared.families.registry import config_class, get_family
 from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch, stop_if_asked
 from training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from training.control import RunControl
-from training.errors import DataUnusable, TrainingError
+from training.errors import DataUnusable, RunStopped, TrainingError
 from training.loaders import evaluation_loader, training_loader
 from training.module import RunModule
 from training.run_folder import RunFolder
@@ -124,9 +125,12 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
             ],
             default_root_dir=str(folder.path),
         )
-        trainer.fit(
-            module, train_batches, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
-        )
+        try:
+            trainer.fit(
+                module, train_batches, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
+            )
+        except SIGTERMException as error:  # Lightning's own look at the signal came before ours
+            raise RunStopped("shutdown", folder.path, module.history.epochs) from error
 
 
 def build_trainer(config: TrainerConfig, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:

@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 
 import cv2
 import pytest
@@ -101,6 +102,18 @@ def test_a_stopped_run_goes_on_to_the_same_result(undisturbed, tmp_path, scripte
             assert len(rows_of(folder)) == stopped.value.last_epoch
     train(config, folder)
     assert_same_run(expected, folder)
+
+
+def test_sigterm_between_two_epochs_is_a_stop_like_any_other(toy_run, tmp_path, scripted_control):
+    class TerminatedAfterAnEpoch(scripted_control):
+        def report(self, type: str, **data) -> None:  # noqa: A002
+            super().report(type, **data)
+            if type == "epoch":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunStopped) as stopped:
+        train(toy_run(), tmp_path / "run", control=TerminatedAfterAnEpoch())
+    assert (stopped.value.reason, stopped.value.last_epoch) == ("shutdown", 1)
 
 
 def test_more_epochs_go_on_from_a_finished_run_as_if_it_had_been_longer(undisturbed, toy_run, tmp_path):
