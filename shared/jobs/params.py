@@ -6,7 +6,7 @@ A kind that has no model here cannot be submitted; its runner is found by the en
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,7 +33,7 @@ class TrainParams(JobParams):
 
     family: str = Field(max_length=80, examples=["person"])
     recipe: str = Field("recommended", max_length=80)
-    overrides: list[str] = Field(
+    overrides: list[Annotated[str, Field(max_length=1000)]] = Field(
         default_factory=list, max_length=200, examples=[["data.path=cctv", "trainer.max_epochs=20"]]
     )
 
@@ -97,4 +97,5 @@ def _mistake(kind: str, fields: list[str], item: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return unknown(f"parameter of {kind!r}", path, fields)
-    return f"params.{path}: {item['msg']} (got {item['input']!r})"
+    given = repr(item["input"])
+    return f"params.{path}: {item['msg']} (got {given if len(given) <= 200 else given[:200] + ' …'})"

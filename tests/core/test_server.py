@@ -57,10 +57,14 @@ def test_on_sigterm_the_request_in_flight_is_answered_and_the_exit_status_is_zer
 ) -> None:
     process, port = server
     answers: list[httpx.Response] = []
-    url = f"http://127.0.0.1:{port}/v1/slow?seconds=1"
-    caller = threading.Thread(target=lambda: answers.append(httpx.get(url, timeout=10)))
+    url = f"http://127.0.0.1:{port}"
+    caller = threading.Thread(
+        target=lambda: answers.append(httpx.get(f"{url}/v1/slow?seconds=2", timeout=10))
+    )
     caller.start()
-    time.sleep(0.3)
+    deadline = time.monotonic() + 10
+    while 'requests_in_flight{service="sample"} 2.0' not in httpx.get(f"{url}/metrics").text:  # and this one
+        assert time.monotonic() < deadline
     process.send_signal(signal.SIGTERM)
     caller.join()
     assert answers[0].json() == {"done": True}

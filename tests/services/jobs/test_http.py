@@ -79,6 +79,10 @@ def test_a_repeated_submission_answers_200_with_the_same_job(client: TestClient)
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=../x"]}}, "data.path"),
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=/etc"]}}, "'/etc'"),
         ({"kind": "train", "params": {}}, "params.family"),
+        (
+            {"kind": "train", "params": {"family": "person", "overrides": ["seed=" + "9" * 5000]}},
+            "params.overrides.0: String should have at most 1000 characters (got 'seed=999",
+        ),
         ({"kind": "export", "params": {"run_id": "../../x", "name": "person"}}, "params.run_id"),
         ({"kind": "export", "params": {"run_id": "r", "name": "p", "precision": "fp8"}}, "fp16"),
         ({"kind": "train", "params": {"family": "person"}, "group": "a b"}, "body.group"),
