@@ -69,7 +69,11 @@ def train(
             config = _composed(family, recipe, words)
             folder = _new_run(config, run_dir, name, settings)
     except ConfigError as error:
-        fail(str(error), hint="`sightline train FAMILY --dry-run` prints every key", code=ExitCode.USAGE)
+        fail(
+            str(error),
+            hint="`sightline train FAMILY data.path=FOLDER --dry-run` prints every key",
+            code=ExitCode.USAGE,
+        )
     if dry_run:
         print_json(config.model_dump(mode="json")) if as_json else out.print(
             dump_run_config(config), end="", markup=False, highlight=False, soft_wrap=True

@@ -17,7 +17,7 @@ def usable_data() -> Iterator[None]:
     try:
         yield
     except (DatasetUnreadable, MemoryError) as error:
-        raise DataUnusable(str(error)) from error
+        raise DataUnusable(str(error) or "the images do not fit into memory; use data.cache=none") from error
 
 
 def load_splits(
