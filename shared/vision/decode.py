@@ -135,18 +135,20 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         raise NotAnImage(f"broken {header.format}: {error.err or error}") from None
     if image is None:
         raise NotAnImage(f"broken {header.format}: its picture data cannot be decoded")
+    if image.dtype == np.uint16:  # here, so that nothing holds the larger array any longer
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)
     return np.asarray(image if plain else _to_opaque_rgb(image), np.uint8)
 
 
 def _to_opaque_rgb(image: cv2.typing.MatLike) -> cv2.typing.MatLike:
-    """Bring grey, BGR or BGRA of 8 or 16 bits to 8-bit RGB, transparency laid over white."""
-    if image.dtype == np.uint16:
-        image = cv2.convertScaleAbs(image, alpha=1 / 257)
+    """Bring grey, BGR or BGRA to RGB, all of 8 bits, transparency laid over white."""
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 3:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     colour = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
     alpha = cv2.cvtColor(np.ascontiguousarray(image[..., 3]), cv2.COLOR_GRAY2RGB)
-    # colour * alpha + white * (1 - alpha), rounded twice: within 1 of the exact value
-    return cv2.add(cv2.multiply(colour, alpha, scale=1 / 255), cv2.bitwise_not(alpha))
+    # colour * alpha + white * (1 - alpha), rounded twice: within 1 of the exact value. In place, because
+    # each array more is 150 MB for the largest picture allowed.
+    cv2.multiply(colour, alpha, colour, scale=1 / 255)
+    return cv2.add(colour, cv2.bitwise_not(alpha, alpha), colour)
