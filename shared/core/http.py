@@ -21,7 +21,7 @@ from shared.core.problems import (
     UnprocessableContent,
 )
 from shared.core.settings import CommonSettings
-from shared.core.shell import OPEN_PATHS, BodyTimeout, HttpShell
+from shared.core.shell import OPEN_PATHS, BodyTimeout, ClientGone, HttpShell
 from shared.core.telemetry import http_metrics, new_registry
 
 PROBLEM_JSON = "application/problem+json"
@@ -195,6 +195,8 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     # The framework wraps what reading a body raised; the problem inside it is what the caller should see.
+    if isinstance(error.__cause__, ClientGone):
+        raise error.__cause__
     if isinstance(error.__cause__, Problem):
         return _respond(request, error.__cause__)
     problem = StatusProblem(error.status_code, str(error.detail), headers=dict(error.headers or {}))

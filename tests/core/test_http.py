@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +103,22 @@ async def test_a_body_of_undeclared_length_is_counted_as_it_comes(
 
     response = await client.post(path, content=chunks())
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/v1/bytes/x", "/v1/numbers"])
+async def test_a_client_that_goes_before_its_body_is_answered_nothing(app: FastAPI, path: str) -> None:
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"9")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    await app(scope, gone, send)
+    assert sent == []
 
 
 async def test_without_a_valid_key_only_the_operations_answer() -> None:
