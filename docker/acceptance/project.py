@@ -17,7 +17,7 @@ class Project:
     """The Compose project, its published ports and its key, as Compose itself resolves them."""
 
     def __init__(self, options: list[str]) -> None:
-        self._command = ["docker", "compose", "--profile", "cpu", "--profile", "tools", *options]
+        self._command = ["docker", "compose", "--profile", "cpu", *options]
         self.config: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         environment = self.config["services"]["jobs"]["environment"]
         self.key = environment["SIGHTLINE_API_KEYS"].split(",")[0]
