@@ -60,8 +60,9 @@ def demo(
     common = CommonSettings()
     settings = _on_free_ports(CommonSettings(var_dir=common.var_dir / "demo"))
     configure_logging(settings.model_copy(update={"log_level": "warning"}), "demo")
-    # As Ctrl-C does, a request to end unwinds the stack, which stops the processes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # As Ctrl-C does, a request to end or a closed terminal unwinds the stack, which stops the processes.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with one_per_folder(settings.var_dir):
         demo = Demo(settings, {"train": train, "val": held_out, "test": held_out}, seed)
         demo.run()
