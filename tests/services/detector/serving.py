@@ -6,15 +6,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.detector.dataplane.session import Session, Tensors
 from services.detector.main import create_app
 from services.detector.settings import DetectorSettings
 from shared.core.settings import CommonSettings
@@ -45,6 +48,37 @@ class Served:
     def ready(self) -> tuple[int, dict[str, Any]]:
         response = self.client.get("/readyz")
         return response.status_code, response.json()
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Holds every run of a model back while it is closed, so that a test need not be quick."""
+
+    opened: threading.Event
+
+    def close(self) -> None:
+        self.opened.clear()
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+@contextlib.contextmanager
+def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Put a gate, open at first, before the runs of every session in this process."""
+    gate = Gate(threading.Event())
+    gate.open()
+    run = Session.run
+
+    def run_behind_gate(session: Session, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
+        assert gate.opened.wait(30), "the test left its gate closed"
+        return run(session, inputs)
+
+    monkeypatch.setattr(Session, "run", run_behind_gate)
+    try:
+        yield gate
+    finally:
+        gate.open()
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 10.0) -> Any:

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from shared.repository import ModelRepository
-from tests.fixtures.tiny_detection_model import TinyModel, paint, tiny_repository
+from tests.fixtures.tiny_detection_model import paint, tiny_repository
 from tests.services.detector.pictures import encode, two_rectangles
-from tests.services.detector.serving import Served, serving, until
+from tests.services.detector.serving import Gate, Served, gated, serving, until
 
 PICTURE = encode(two_rectangles())
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> ModelRepository:
-    """A model that takes about a second: time enough to do something meanwhile."""
-    return tiny_repository(tmp_path, model=TinyModel(matmuls=120))
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    with gated(monkeypatch) as gate:
+        yield gate
 
 
 def together(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
@@ -31,20 +31,25 @@ def together(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Re
 
 
 @contextlib.contextmanager
-def one_computing(served: Served) -> Iterator[None]:
+def one_computing(served: Served, gate: Gate) -> Iterator[None]:
     """Keep the only instance busy; its picture is answered at the end."""
     with ThreadPoolExecutor(1) as pool:
+        gate.close()
         first = pool.submit(served.detect, PICTURE)
         until(lambda: served.metric("sightline_detector_image_bytes_count") == 1)
         until(lambda: served.metric("sightline_detector_queue_depth") == 0)
-        yield
-        assert not first.done(), "the model was too quick for this test"
+        try:
+            yield
+        finally:
+            gate.open()
         assert first.result().status_code == 200
 
 
-def test_a_full_queue_answers_429_with_retry_after_and_the_rest_is_served(slow: ModelRepository) -> None:
-    with serving(slow.root, instances=1, queue_size=2) as served, ThreadPoolExecutor(2) as pool:
-        with one_computing(served):
+def test_a_full_queue_answers_429_with_retry_after_and_the_rest_is_served(
+    repository: ModelRepository, gate: Gate
+) -> None:
+    with serving(repository.root, instances=1, queue_size=2) as served, ThreadPoolExecutor(2) as pool:
+        with one_computing(served, gate):
             queued = [pool.submit(served.detect, PICTURE) for _ in range(2)]
             until(lambda: served.metric("sightline_detector_queue_depth") == 2)
             for refused in together(5, lambda _: served.detect(PICTURE)):
@@ -56,8 +61,8 @@ def test_a_full_queue_answers_429_with_retry_after_and_the_rest_is_served(slow: 
         assert served.metric("sightline_detector_requests_total", outcome="ok") == 3
 
 
-def test_a_batch_that_does_not_fit_is_refused_as_a_whole(slow: ModelRepository) -> None:
-    with serving(slow.root, instances=1, queue_size=2) as served:
+def test_a_batch_that_does_not_fit_is_refused_as_a_whole(repository: ModelRepository) -> None:
+    with serving(repository.root, instances=1, queue_size=2) as served:
         files = [("images", PICTURE)] * 3
         response = served.client.post("/v1/models/tiny/detect/batch", files=files)
         assert response.status_code == 429
@@ -65,10 +70,10 @@ def test_a_batch_that_does_not_fit_is_refused_as_a_whole(slow: ModelRepository) 
 
 
 def test_a_picture_whose_turn_does_not_come_in_time_gets_504_and_is_never_computed(
-    slow: ModelRepository,
+    repository: ModelRepository, gate: Gate
 ) -> None:
-    with serving(slow.root, instances=1, deadline_s=0.1) as served:
-        with one_computing(served):
+    with serving(repository.root, instances=1, deadline_s=0.1) as served:
+        with one_computing(served, gate):
             for late in together(3, lambda _: served.detect(PICTURE)):
                 assert late.status_code == 504
                 assert late.json()["type"] == "urn:sightline:problem:deadline_exceeded"
@@ -77,9 +82,11 @@ def test_a_picture_whose_turn_does_not_come_in_time_gets_504_and_is_never_comput
         assert served.metric("sightline_detector_queue_depth") == 0
 
 
-def test_a_model_that_takes_too_long_gets_504(slow: ModelRepository) -> None:
-    with serving(slow.root, instances=1, deadline_s=0.1, compute_timeout_s=0.01) as served:
+def test_a_model_that_takes_too_long_gets_504(repository: ModelRepository, gate: Gate) -> None:
+    with serving(repository.root, instances=1, deadline_s=0.1, compute_timeout_s=0.01) as served:
+        gate.close()
         response = served.detect(PICTURE)
+        gate.open()
         assert response.status_code == 504
         assert response.json()["type"] == "urn:sightline:problem:compute_timeout"
 
@@ -93,9 +100,11 @@ def send(served: Served) -> socket.socket:
     return connection
 
 
-def test_a_request_whose_client_has_gone_is_dropped_before_compute(slow: ModelRepository) -> None:
-    with serving(slow.root, instances=1) as served:
-        with one_computing(served):
+def test_a_request_whose_client_has_gone_is_dropped_before_compute(
+    repository: ModelRepository, gate: Gate
+) -> None:
+    with serving(repository.root, instances=1) as served:
+        with one_computing(served, gate):
             connections = [send(served) for _ in range(3)]
             until(lambda: served.metric("sightline_detector_queue_depth") == 3)
             for connection in connections:

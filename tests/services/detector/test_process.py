@@ -112,18 +112,6 @@ def test_connections_cut_in_the_middle_of_a_body_leave_nothing_behind(
     assert served.detect(PICTURE).status_code == 200
 
 
-def test_a_process_is_ready_within_three_seconds(tmp_path: Path) -> None:
-    repository = tiny_repository(tmp_path)
-    durations_s = []
-    for _ in range(3):  # the best of three: the machine may be busy with something else
-        started = time.monotonic()
-        with serving_process(repository.root, free_port()):
-            durations_s.append(time.monotonic() - started)
-        if durations_s[-1] < 3.0:
-            return
-    raise AssertionError(f"ready after {durations_s} seconds")
-
-
 def test_on_sigterm_under_load_readiness_flips_what_was_taken_is_answered_and_the_status_is_zero(
     tmp_path: Path,
 ) -> None:
