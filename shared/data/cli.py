@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,7 +23,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 PathArgument = Annotated[
     Path, typer.Argument(help="COCO JSON file or folder, YOLO data.yaml or folder.", show_default=False)
 ]
-FormatOption = Annotated[str, typer.Option("--format", help="auto, coco or yolo.")]
+FormatOption = Annotated[
+    Literal["auto", "coco", "yolo"], typer.Option("--format", help="How the labels are written.")
+]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of the pictures, if unusual.")]
 
 
@@ -38,7 +40,7 @@ def check(
     from shared.data.check import check_dataset
     from shared.data.report_table import show_report
 
-    _require(path)
+    path = _found(path)
     with _progress(json) as progress:
         bar = progress.add_task("checking", total=None)
         report = check_dataset(
@@ -116,7 +118,7 @@ def preview(
     from shared.data.formats import DatasetUnreadable, find_splits, read_detection_set
     from shared.data.preview import write_preview
 
-    _require(path)
+    path = _found(path)
     if out.exists() and not force:
         fail(f"{out} exists", hint="give another --out, or --force to overwrite it", code=ExitCode.USAGE)
     try:
@@ -133,13 +135,21 @@ def preview(
         typer.echo(f"wrote {len(shown)} pictures to {out}")
 
 
-def _require(path: Path) -> None:
-    if not path.exists():
+def _found(path: Path) -> Path:
+    """Return the path from the current folder, or else from the data root, as `data.path` is looked for."""
+    from shared.core.settings import CommonSettings
+
+    if path.exists():
+        return path
+    data_root = CommonSettings().data_root
+    assert data_root is not None  # filled in from var_dir
+    if not (data_root / path).exists():
         fail(
-            f"{path} does not exist",
+            f"{path} is neither in the current folder nor under {data_root}",
             hint="give a COCO JSON file, a data.yaml or a folder",
             code=ExitCode.NOT_FOUND,
         )
+    return data_root / path
 
 
 def _parse_size(text: str) -> tuple[int, int]:

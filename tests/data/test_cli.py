@@ -64,7 +64,20 @@ def test_a_path_that_does_not_exist_exits_with_3(tmp_path: Path) -> None:
     for command in ("check", "preview"):
         result = run(command, tmp_path / "nothing")
         assert result.exit_code == 3
-        assert "does not exist" in result.stderr
+        assert "neither in the current folder nor under" in result.stderr
+
+
+def test_a_set_in_the_data_root_is_found_by_its_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_VAR_DIR", str(tmp_path))
+    assert run("make", "cctv", "--train", 2, "--val", 0, "--test", 0, "--size", 64).exit_code == 0
+    checked = run("check", "cctv", "--json")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["source"] == str(tmp_path / "data" / "cctv")
+
+
+def test_an_unknown_format_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    result = run("check", tmp_path, "--format", "coc")
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
