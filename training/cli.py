@@ -27,7 +27,9 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]…", help="Settings, such as `data.path=cctv model.grid_size=13`."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe of the family to start from.")] = "recommended",
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe of the family to start from.  [default: recommended]")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; by default family and time.")] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Run folder, in place of one under the runs root.")
@@ -53,7 +55,11 @@ def train(
     from shared.core.settings import CommonSettings
 
     settings = CommonSettings()
-    _refuse_together("--resume", resume, {"--name": name, "--run-dir": run_dir, "--submit": submit})
+    _refuse_together(
+        "--resume",
+        resume,
+        {"--recipe": recipe, "--name": name, "--run-dir": run_dir, "--submit": submit},
+    )
     _refuse_together("--submit", submit, {"--name": name, "--run-dir": run_dir})
     words = [*([family] if family and "=" in family else []), *(overrides or [])]
     family = None if family and "=" in family else family
@@ -66,7 +72,7 @@ def train(
         else:
             if family is None:
                 fail("name a family to train, such as `sightline train person`", code=ExitCode.USAGE)
-            config = _composed(family, recipe, words)
+            config = _composed(family, recipe or "recommended", words)
             folder = _new_run(config, run_dir, name, settings)
     except ConfigError as error:
         fail(
@@ -120,7 +126,7 @@ class InterruptControl:
 
 
 def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *, as_json: bool) -> None:
-    from training.errors import RunStopped, TrainingError
+    from training.errors import DataUnusable, RunStopped, TrainingError
     from training.run import train as run_training
 
     control = InterruptControl()
@@ -139,6 +145,8 @@ def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *
         again = f"sightline train --resume {folder}"
         hint = f"go on with `{again}`" if stopped.last_epoch else f"start again with `{again}`"
         fail(str(stopped), hint=hint, code=ExitCode.CANCELLED)
+    except DataUnusable as error:
+        fail(str(error), hint=f"`sightline data check {config.data.path}` names every defect")
     except TrainingError as error:
         fail(str(error))
     print_json(summary.as_json()) if as_json else _show(summary)
@@ -153,6 +161,9 @@ def _show(summary: "RunSummary") -> None:
     for key in ("ap50", "ap", "precision", "recall", "f1"):
         value = summary.metrics[key]
         table.add_row(f"{key} ({summary.evaluated_on})", "undefined" if value is None else f"{value:.3f}")
+    best, threshold = summary.metrics["best_f1"], summary.metrics["best_f1_threshold"]
+    if best is not None and threshold is not None:
+        table.add_row(f"best f1 ({summary.evaluated_on})", f"{best:.3f} at a score of {threshold:.2f}")
     table.add_row("folder", str(summary.run_dir))
     table.add_row("next", f"sightline export {summary.run_id}")
     out.print(table, soft_wrap=True)

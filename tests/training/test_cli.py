@@ -59,6 +59,7 @@ def test_mistakes_are_told_with_their_exit_code(sightline, words, code, message)
     [
         ["--resume", "one", "--name", "two"],
         ["--resume", "one", "--submit"],
+        ["--resume", "one", "--recipe", "demo"],
         ["person", "data.path=x", "--submit", "--run-dir", "somewhere"],
     ],
 )
@@ -128,6 +129,20 @@ def test_a_search_checks_every_choice_and_both_ends(sightline, space, message):
     )
     assert result.exit_code == ExitCode.USAGE
     assert message in result.stderr
+
+
+def test_data_that_cannot_be_read_leads_to_the_check(sightline, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text("")
+    result = sightline("train", "person", f"data.path={labels}")
+    assert result.exit_code == ExitCode.FAILURE
+    assert f"sightline data check {labels}" in result.stderr.replace("\n", "")
+
+
+def test_a_range_without_a_search_is_refused(sightline):
+    words = ("--grid", "seed=0,1", "--space", "optimizer.lr=log:1e-5:1e-3", "--dry-run")
+    result = sightline("sweep", "person", "data.path=cctv", *words)
+    assert (result.exit_code, "--search" in result.stderr) == (ExitCode.USAGE, True)
 
 
 def test_a_sweep_without_a_service_says_how_to_start_it(sightline):

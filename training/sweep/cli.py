@@ -62,6 +62,8 @@ def sweep(
             points = [sweep_points.make_point(values, fixed) for values in _examples(axes)]  # to be checked
             label = name or sweep_points.default_name(f"{family}-search", [recipe, fixed, space])
         else:
+            if space:
+                fail("--space belongs to a search; add --search optuna", code=ExitCode.USAGE)
             axes = []
             points, label = _grid(family, recipe, names, grid or [], fixed, name)
         described = sweep_points.Sweep(label, family, recipe)
