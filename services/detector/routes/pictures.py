@@ -38,6 +38,7 @@ class PictureForm:
 
 async def read_picture(request: Request, query: ThresholdFields) -> PictureForm:
     """Return the one picture of a request: its whole body, or the form's file `image`."""
+    _refuse_repeated(request)
     if not _is_form(request):
         return PictureForm([await request.body()], _overrides(query))
     return await _read_form(request, query, field="image", max_pictures=1)
@@ -45,12 +46,20 @@ async def read_picture(request: Request, query: ThresholdFields) -> PictureForm:
 
 async def read_pictures(request: Request, query: ThresholdFields, max_pictures: int) -> PictureForm:
     """Return the pictures of a form, its files `images`, in their order."""
+    _refuse_repeated(request)
     if not _is_form(request):
         raise NoForm(
             f"Content-Type {request.headers.get('content-type', '')!r} cannot hold several pictures; "
             "send multipart/form-data with one file field `images` for each"
         )
     return await _read_form(request, query, field="images", max_pictures=max_pictures)
+
+
+def _refuse_repeated(request: Request) -> None:
+    """Raise WrongForm for a field that the query states twice, of which the framework would take the last."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise WrongForm(f"{', '.join(twice)} stands in the query more than once; state it once")
 
 
 def _is_form(request: Request) -> bool:
@@ -70,7 +79,7 @@ async def _read_form(
     if len(pictures) > max_pictures:
         raise TooManyPictures(
             f"the form has more than {max_pictures} picture{'s' if max_pictures > 1 else ''}; "
-            "send them in several requests",
+            f"send {'fewer at a time' if max_pictures > 1 else 'several to …/detect/batch'}",
             limit=max_pictures,
         )
     return PictureForm(pictures, _overrides(query, thresholds))
@@ -86,6 +95,8 @@ async def _read_fields(request: Request, field: str) -> tuple[list[bytes], dict[
                 pictures.append(await value.read())
             elif isinstance(value, str) and name in ThresholdFields.model_fields and name not in thresholds:
                 thresholds[name] = value
+            elif name == field:
+                raise WrongForm(f"the form field {field!r} is text, not a file; with curl: -F {field}=@FILE")
             else:
                 raise WrongForm(
                     f"the form field {name!r} does not belong; send the file field {field!r} and, each once "

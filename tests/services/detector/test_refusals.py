@@ -86,6 +86,15 @@ def test_thresholds_that_make_no_sense_are_refused_by_name(
     assert field in assert_problem(response, 422, code)["detail"]
 
 
+@pytest.mark.parametrize("path", ["detect", "detect/batch"])
+def test_a_threshold_that_the_query_states_twice_is_refused(served: Served, path: str) -> None:
+    files = {"images" if path.endswith("batch") else "image": PNG}
+    response = served.client.post(
+        f"/v1/models/tiny/{path}?score_threshold=0.1&score_threshold=0.2", files=files
+    )
+    assert "score_threshold" in assert_problem(response, 422, "wrong_form")["detail"]
+
+
 def test_an_unknown_model_is_answered_with_the_nearest_name(served: Served) -> None:
     document = assert_problem(served.detect(PNG, model="tinny"), 404, "unknown_model")
     assert "did you mean 'tiny'?" in document["detail"]
@@ -136,9 +145,14 @@ def test_a_form_without_the_file_says_which_field_is_missing(served: Served) -> 
     assert "'picture'" in assert_problem(response, 422, "wrong_form")["detail"]
 
 
+def test_a_file_sent_as_text_is_told_how_to_be_sent(served: Served) -> None:
+    response = served.client.post("/v1/models/tiny/detect", files={"image": (None, b"street.jpg")})
+    assert "image=@FILE" in assert_problem(response, 422, "wrong_form")["detail"]
+
+
 def test_two_files_where_one_belongs_are_refused(served: Served) -> None:
     response = served.client.post("/v1/models/tiny/detect", files=[("image", PNG), ("image", PNG)])
-    assert_problem(response, 413, "too_many_images")
+    assert "/detect/batch" in assert_problem(response, 413, "too_many_images")["detail"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
