@@ -11,7 +11,12 @@ from shared.cli.console import ExitCode, fail
 from shared.core.auth import is_loopback
 from shared.core.settings import CommonSettings
 
-_EXIT_CODES = {404: ExitCode.NOT_FOUND, 429: ExitCode.UNAVAILABLE, 503: ExitCode.UNAVAILABLE}
+_EXIT_CODES = {
+    404: ExitCode.NOT_FOUND,
+    422: ExitCode.USAGE,
+    429: ExitCode.UNAVAILABLE,
+    503: ExitCode.UNAVAILABLE,
+}
 
 
 def api_client(settings: CommonSettings, base_url: str, *, timeout_s: float = 30.0) -> httpx.Client:

@@ -113,7 +113,7 @@ def test_errors_are_explained_and_have_exit_codes(run: Run, service: RunningServ
     assert run("watch", "none").exit_code == 3
     assert run("logs", "none").exit_code == 3
     wrong = run("submit", "train", "family=persn")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "'person'" in wrong.stderr
     assert run("submit", "train", "person").exit_code == 2
     service.stop()
