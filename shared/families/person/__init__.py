@@ -1,1 +1,1 @@
-"""person: one-class person detection for fixed cameras (specs/person.md). Loads no torch by itself."""
+"""person: one-class person detection for fixed cameras (docs/families/person.md). Free of torch."""
