@@ -156,7 +156,11 @@ def logs(
 def _follow(job_id: str, as_json: bool) -> None:
     from services.jobs.cli_watch import follow_job
 
-    job = follow_job(job_id)
+    try:
+        job = follow_job(job_id)
+    except KeyboardInterrupt:
+        err.print(f"the job goes on; `sightline jobs watch {job_id}` takes it up again", highlight=False)
+        raise
     if as_json:
         print_json(job)
     raise typer.Exit(_EXIT_CODES[job["state"]])

@@ -17,6 +17,7 @@ from shared.jobs.client import WatchedEvent, watch_job
 from shared.jobs.progress import progress_in
 
 _SILENT = frozenset({"at", "progress", "max_epochs", "total_steps"})
+_BESIDE_BAR = ("epoch", "max_epochs", "step", "total_steps", "loss", "val_loss", "ap50", "ap", "images_per_s")
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def follow_job(job_id: str) -> dict[str, Any]:
             elif event.type == "log":
                 bar.console.print(escape(str(event.data.get("message", ""))), highlight=False)
             else:
-                bar.update(task, figures=escape(_figures(event.data)), completed=progress_in(event.data))
+                bar.update(task, figures=escape(_few_figures(event.data)), completed=progress_in(event.data))
     _tell_end(job)
     return job
 
@@ -96,6 +97,11 @@ def _figures(data: dict[str, Any]) -> str:
     return "  ".join(f"{key} {_short(value)}" for key, value in data.items() if key not in _SILENT)
 
 
+def _few_figures(data: dict[str, Any]) -> str:
+    """Return what fits beside a bar: the figures that are followed by eye, or all if none is among them."""
+    return _figures({key: data[key] for key in _BESIDE_BAR if key in data} or data)
+
+
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -105,4 +111,8 @@ def _tell_end(job: dict[str, Any]) -> None:
     if job["state"] == "failed" and error:
         err.print(f"[bold red]failed:[/] {escape(str(error.get('message', error)))}", highlight=False)
     elif job["state"] == "succeeded" and job.get("result"):
-        err.print(escape(_figures(job["result"])), highlight=False)
+        result = job["result"]
+        plain = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
+        metrics = {key: value for key, value in result.get("metrics", {}).items() if key in _BESIDE_BAR}
+        err.print(escape(_figures(plain | metrics)), highlight=False)
+        err.print(f"all of it: `sightline jobs show {escape(job['id'])}`", highlight=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli.console import ExitCode, fail
+from shared.cli.console import ExitCode, err, fail
 
 if TYPE_CHECKING:
     from services.detector.cli.annotate import Wanted
@@ -170,6 +170,9 @@ def _predict_all(
                 progress.picture()
             for video in videos:
                 report.add(annotate_video(video, predictor, folder, wanted, progress.frames_of(video)))
+    except KeyboardInterrupt:
+        err.print(f"interrupted; finished results are in {folder}", markup=False, soft_wrap=True)
+        raise
     except ServerUnavailable as error:
         fail(str(error), hint=f"finished results are in {folder}", code=ExitCode.UNAVAILABLE)
     except httpx.HTTPStatusError as error:
