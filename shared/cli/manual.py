@@ -35,6 +35,7 @@ def cli_page() -> str:
     _give_whole_summaries(command, context)
     pages = get_docs_for_click(obj=command, ctx=context, name="sightline", title="The command line")
     codes = "\n".join(f"| {code.value} | {code.name.lower().replace('_', ' ')} |" for code in ExitCode)
+    codes += "\n| 130 | interrupted |"
     return f"{pages.rstrip()}\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n"
 
 
