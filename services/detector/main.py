@@ -19,8 +19,6 @@ from services.detector.routes import detect, models
 from services.detector.settings import DetectorSettings, available_cores
 from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
 from shared.core.http import create_service
-from shared.core.logging import configure_logging
-from shared.core.server import serve
 from shared.core.settings import CommonSettings
 from shared.core.telemetry import DiskCollector, new_registry
 from shared.repository import ModelRepository
@@ -86,17 +84,3 @@ def _create_detector(
     )
     budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
     return Detector(settings, repository, registry, watcher, budget)
-
-
-def run() -> None:
-    """Read the settings and serve until told to stop."""
-    common, settings = CommonSettings(), DetectorSettings()
-    configure_logging(common, SERVICE)
-    serve(
-        lambda: create_app(common, settings),
-        host=settings.host,
-        port=settings.port,
-        settings=common,
-        drain_s=settings.drain_s,
-        lame_duck_s=settings.lame_duck_s,
-    )

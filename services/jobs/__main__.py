@@ -2,22 +2,7 @@
 
 from services.jobs.main import create_app
 from services.jobs.settings import JobsServiceSettings
-from shared.core.logging import configure_logging
-from shared.core.server import serve
-from shared.core.settings import CommonSettings
-
-
-def main() -> None:
-    settings, service = CommonSettings(), JobsServiceSettings()
-    configure_logging(settings, "jobs")
-    serve(
-        lambda: create_app(settings, service),
-        host=service.host,
-        port=service.port,
-        settings=settings,
-        drain_s=service.drain_s,
-    )
-
+from shared.core.server import run_service
 
 if __name__ == "__main__":
-    main()
+    run_service("jobs", create_app, JobsServiceSettings())

@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
 
 from shared.core.auth import require_key_beyond_loopback
-from shared.core.logging import get_logger
+from shared.core.logging import configure_logging, get_logger
 from shared.core.settings import CommonSettings
 
 logger = get_logger(__name__)
@@ -54,6 +55,37 @@ class _DrainingServer(uvicorn.Server):
         finally:
             for sig, handler in before.items():
                 signal.signal(sig, handler)
+
+
+class Listener(Protocol):
+    """What the settings of every service say about serving."""
+
+    host: str
+    port: int
+    drain_s: float
+
+
+S = TypeVar("S", bound=Listener)
+
+
+def run_service(
+    name: str,
+    create_app: Callable[[CommonSettings, S], FastAPI],
+    service: S,
+    *,
+    lame_duck_s: float = 0.0,
+) -> None:
+    """Read the common settings and serve `create_app(common, service)` until told to stop."""
+    common = CommonSettings()
+    configure_logging(common, name)
+    serve(
+        lambda: create_app(common, service),
+        host=service.host,
+        port=service.port,
+        settings=common,
+        drain_s=service.drain_s,
+        lame_duck_s=lame_duck_s,
+    )
 
 
 def serve(
