@@ -13,7 +13,8 @@ class PathEscapesRoot(ValueError):
     """A path from outside leads out of the folder it has to stay under."""
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -35,12 +36,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp made it 0600; other services must read it
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -65,8 +66,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)  # mkdtemp made it 0700; other services must read it
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
+                sync(Path(folder, name))
+            sync(Path(folder))
         try:
             temporary.rename(path)  # refuses a folder that is there and not empty
         except OSError as error:
@@ -76,7 +77,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def resolve_under(root: Path, path: str | Path) -> Path:

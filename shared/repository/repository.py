@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shared.core.files import resolve_under, write_atomic
+from shared.core.files import resolve_under, sync, write_atomic
 from shared.core.problems import Conflict
 from shared.repository.locking import model_lock, try_lock
 from shared.repository.manifest import (
@@ -170,7 +170,7 @@ class ModelRepository:
             if MODEL_FILE not in files:
                 raise ValueError(f"the build of {name} wrote no {MODEL_FILE}, only {sorted(files)}")
             for file_name in files:
-                _sync(building / file_name)
+                sync(building / file_name)
             with model_lock(folder):
                 version = self._publish(name, building, draft, files)
         return version
@@ -271,7 +271,7 @@ class ModelRepository:
                     raise
                 version += 1
                 continue
-            _sync(folder)
+            sync(folder)
             return version
 
     def _highest(self, name: str) -> int:
@@ -282,11 +282,3 @@ class ModelRepository:
 
     def _keep_highest(self, name: str, version: int) -> None:
         write_atomic(self._folder(name) / HIGHEST_VERSION_FILE, f"{max(version, self._highest(name))}\n")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
