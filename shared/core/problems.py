@@ -56,10 +56,6 @@ class Conflict(Problem):
     status, code, title = 409, "conflict", "Conflict"
 
 
-class Gone(Problem):
-    status, code, title = 410, "gone", "Gone"
-
-
 class PayloadTooLarge(Problem):
     status, code, title = 413, "payload_too_large", "Payload too large"
 
@@ -90,7 +86,3 @@ class Unavailable(_Retryable):
 
 class DeadlineExceeded(Problem):
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
-
-
-class InsufficientStorage(Problem):
-    status, code, title = 507, "insufficient_storage", "No space left"

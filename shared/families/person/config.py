@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # The backbone's strides at which a head may sit.
 LEVEL_STRIDES = (8, 16, 32)
-MAP_STRIDE = 16
 
 
 class PersonConfig(BaseModel):
