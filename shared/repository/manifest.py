@@ -3,9 +3,9 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.repository.problems import CorruptVersion, UnsupportedManifest
 
@@ -13,6 +13,7 @@ SCHEMA_VERSION: Final = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 
+Task = Literal["detection", "classification"]
 Precision = Literal["fp32", "fp16", "int8"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Files lie directly in the version's folder: a name with a separator could point out of it.
@@ -43,15 +44,21 @@ class Preprocessing(_Document):
 
 
 class Thresholds(_Document):
-    """What a request gets that states none of its own."""
+    """Of a detection model: what a request gets that states none of its own."""
 
     score_threshold: Annotated[float, Field(ge=0, le=1)]
     iou_threshold: Annotated[float, Field(ge=0, le=1)]
     max_detections: Annotated[int, Field(gt=0)]
 
 
+class LabelThresholds(_Document):
+    """Of a classification model: from which probability on each label counts as present, in their order."""
+
+    probability: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+
+
 class Metrics(_Document):
-    """Detection metrics on the same held-out images, of the PyTorch network and of the exported file."""
+    """Metrics of the task on the same held-out images, of the PyTorch network and of the exported file."""
 
     before: dict[str, float] = Field(default_factory=dict)
     after: dict[str, float] = Field(default_factory=dict)
@@ -66,20 +73,30 @@ class ManifestDraft(_Document):
     """What the maker of a version knows; the repository adds name, version, files and date."""
 
     family: str
-    task: Literal["detection"] = "detection"
+    task: Task = "detection"
     precision: Precision
     end_to_end: bool = Field(False, description="Whether non-maximum suppression is inside the graph.")
     inputs: Annotated[list[TensorSpec], Field(min_length=1)]
     outputs: Annotated[list[TensorSpec], Field(min_length=1)]
     preprocessing: Preprocessing
     labels: Annotated[list[str], Field(min_length=1)]
-    thresholds: Thresholds
+    thresholds: Thresholds | LabelThresholds
     metrics: Metrics = Metrics()
     parity: dict[str, Any] = Field(default_factory=dict, description="The report of the export gate.")
     source_run: str | None = None
     source_job: str | None = Field(None, description="The job that made the version, if one did.")
     data_hash: str | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _thresholds_of_the_task(self) -> Self:
+        if isinstance(self.thresholds, LabelThresholds) != (self.task == "classification"):
+            raise ValueError(f"the thresholds {self.thresholds} are not those of a {self.task} model")
+        if isinstance(self.thresholds, LabelThresholds):
+            stated, labels = len(self.thresholds.probability), len(self.labels)
+            if stated != labels:
+                raise ValueError(f"there are {stated} probability thresholds for {labels} labels")
+        return self
 
 
 class Manifest(ManifestDraft):

@@ -61,7 +61,7 @@ class LocalPredictor:
 
     def _prepare(self, picture: Picture) -> tuple[Tensors, Letterbox] | PictureRefused:
         try:
-            return self._task.letterbox(picture.rgb)
+            return self._task.pictures.letterbox(picture.rgb)
         except PictureRefused as error:
             return error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from services.detector.dataplane.batching import Batcher, BatchPolicy
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.session import SessionOptions, open_session, warm_up
-from services.detector.dataplane.tasks.detection import DetectionTask
+from services.detector.dataplane.tasks import TASKS
 from services.detector.metrics import DetectorMetrics
 from shared.repository import ModelRepository
 from shared.repository.manifest import MODEL_FILE
@@ -52,7 +52,7 @@ class VersionLoader:
         policy = self._policy(name)
         warm_up(session, manifest, range(1, policy.max_batch + 1))
         metrics = self._metrics.of_version(name, version)
-        task = DetectionTask(
+        task = TASKS[manifest.task](
             manifest, max_pixels=self._options.max_pixels, jpeg_quality=self._options.jpeg_quality
         )
         batcher = Batcher(f"{name} version {version}", session.run, policy, metrics, self._decode_pool)

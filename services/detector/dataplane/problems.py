@@ -36,6 +36,10 @@ class VersionNotLoaded(Conflict):
     code, title = "version_not_loaded", "Version not loaded"
 
 
+class WrongTask(Conflict):
+    code, title = "wrong_task", "The model does something else"
+
+
 class ModelNotReady(Unavailable):
     code, title = "model_not_ready", "No version of this model can answer yet"
 

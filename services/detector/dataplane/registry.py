@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from services.detector.dataplane.batching import Batcher
 from services.detector.dataplane.problems import Draining, ModelNotReady, VersionNotLoaded
 from services.detector.dataplane.session import Session
-from services.detector.dataplane.tasks.detection import DetectionTask
+from services.detector.dataplane.tasks.task import Task
 from services.detector.metrics import VersionMetrics
 from shared.repository.manifest import Manifest
 from shared.repository.problems import UnknownModel, UnknownVersion
@@ -21,7 +21,7 @@ class LoadedVersion:
 
     manifest: Manifest
     session: Session
-    task: DetectionTask
+    task: Task
     batcher: Batcher
     metrics: VersionMetrics
     users: int = 0  # requests that hold it; guarded by the registry's lock

@@ -11,7 +11,8 @@ from services.detector.dataplane import problems
 from services.detector.dataplane.batching import Timing
 from services.detector.dataplane.inference import infer
 from services.detector.dataplane.registry import LoadedVersion
-from services.detector.dataplane.tasks.detection import DetectionResult
+from services.detector.dataplane.tasks.detection import DetectionResult, DetectionTask
+from services.detector.dataplane.tasks.task import expect
 from services.detector.negotiation import JPEG, JSON, NotAcceptable, preferred_type
 from services.detector.routes.disconnect import unless_client_gone
 from services.detector.routes.pictures import (
@@ -40,6 +41,7 @@ _SHARED = (
     UnknownVersion,
     BodyTimeout,
     problems.VersionNotLoaded,
+    problems.WrongTask,
     PayloadTooLarge,
     WrongForm,
     problems.FixedSuppression,
@@ -170,6 +172,7 @@ def _admitted(request: Request, model: str, version: str | None) -> Iterator[Non
     detector = detector_of(request)
     with contextlib.ExitStack() as held:
         with detector.registry.lease(model, version) as loaded:
+            expect(loaded.task, DetectionTask, model)
             try:
                 loaded.batcher.refuse_if_full()
                 held.enter_context(detector.body_budget.hold(request))
@@ -183,7 +186,8 @@ async def _infer(
     request: Request, loaded: LoadedVersion, form: PictureForm, *, annotate: bool
 ) -> list[tuple[DetectionResult, Timing] | Problem]:
     settings = detector_of(request).settings
-    works = [loaded.task.work(picture, form.overrides, annotate=annotate) for picture in form.pictures]
+    task = expect(loaded.task, DetectionTask, loaded.name)  # again: the alias may have moved meanwhile
+    works = [task.work(picture, form.overrides, annotate=annotate) for picture in form.pictures]
     for picture in form.pictures:
         loaded.metrics.image_bytes.observe(len(picture))
     inference = infer(loaded, works, wait_s=settings.deadline_s, compute_timeout_s=settings.compute_timeout_s)
@@ -192,7 +196,7 @@ async def _infer(
 
 def _picture_answer(loaded: LoadedVersion, result: DetectionResult, timing: Timing) -> dict[str, Any]:
     """Return the JSON of one picture: boxes to a thousandth of a pixel, scores to a millionth."""
-    found, labels = result.detections, loaded.task.labels
+    found, labels = result.detections, loaded.manifest.labels
     height, width = result.size
     boxes, scores = found.boxes.astype("float64").round(3), found.scores.astype("float64").round(6)
     return {

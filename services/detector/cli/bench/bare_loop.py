@@ -17,7 +17,7 @@ import cv2
 import onnxruntime as ort
 
 from services.detector.cli.bench.pictures import read_pictures
-from shared.repository.manifest import Manifest
+from shared.repository.manifest import Manifest, Thresholds
 from shared.vision.boxes import Detections
 from shared.vision.decode import decode_image
 from shared.vision.letterbox import letterbox
@@ -39,6 +39,7 @@ def detect(session: ort.InferenceSession, manifest: Manifest, data: bytes) -> De
     Deliberately not the detector's own code: it is what that is measured against.
     """
     preprocessing, thresholds = manifest.preprocessing, manifest.thresholds
+    assert isinstance(thresholds, Thresholds)
     image = decode_image(data)
     square, geometry = letterbox(
         image, (preprocessing.height, preprocessing.width), pad_value=preprocessing.pad_value

@@ -1,1 +1,9 @@
-"""What each task does before and after the graph; a manifest names the task, and no family is known here."""
+"""What is done before and after a graph, by the task that its manifest names: one file for each."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from services.detector.dataplane.tasks.detection import DetectionTask
+from services.detector.dataplane.tasks.task import TaskFactory
+
+TASKS: Mapping[str, TaskFactory] = MappingProxyType({"detection": DetectionTask})

@@ -6,20 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.dataplane.problems import (
-    EmptyPicture,
-    FixedSuppression,
-    InferenceFailed,
-    NotAPicture,
-    PictureTooLarge,
-    TruncatedPicture,
-)
+from services.detector.dataplane.problems import FixedSuppression, InferenceFailed
 from services.detector.dataplane.session import Tensors
-from shared.repository.manifest import Manifest
+from services.detector.dataplane.tasks.pictures import PictureInput
+from shared.repository.manifest import Manifest, Thresholds
 from shared.vision.boxes import Detections
-from shared.vision.decode import ImageTooLarge, NotAnImage, TruncatedImage, decode_image
 from shared.vision.drawing import draw_detections, encode_jpeg
-from shared.vision.letterbox import Letterbox, letterbox
+from shared.vision.letterbox import Letterbox
 from shared.vision.nms import nms
 
 
@@ -44,17 +37,17 @@ class DetectionResult:
 class DetectionTask:
     """Pre- and post-processing of one version, as its manifest states it."""
 
+    name = "detection"
+
     def __init__(self, manifest: Manifest, *, max_pixels: int, jpeg_quality: int) -> None:
-        preprocessing, thresholds = manifest.preprocessing, manifest.thresholds
+        thresholds = manifest.thresholds
+        assert isinstance(thresholds, Thresholds)  # the manifest refuses a detection model without
         self.labels = manifest.labels
-        self._input = manifest.inputs[0].name
-        self._size = (preprocessing.height, preprocessing.width)
-        self._pad_value = preprocessing.pad_value
+        self.pictures = PictureInput(manifest, max_pixels=max_pixels)
         self._score_threshold = thresholds.score_threshold
         self._iou_threshold = thresholds.iou_threshold
         self._max_detections = thresholds.max_detections
         self._end_to_end = manifest.end_to_end
-        self._max_pixels = max_pixels
         self._jpeg_quality = jpeg_quality
 
     def work(self, data: bytes, overrides: Overrides, *, annotate: bool = False) -> "DetectionWork":
@@ -68,24 +61,6 @@ class DetectionTask:
                 f"inside this model's graph, at {self._iou_threshold:g}; leave the field out"
             )
         return DetectionWork(self, data, overrides, annotate)
-
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Return the picture uint8 [H, W, 3] RGB, or raise the problem with it."""
-        if not data:
-            raise EmptyPicture("there are no bytes; send a JPEG, PNG, WebP or BMP picture as the body")
-        try:
-            return decode_image(data, max_pixels=self._max_pixels)
-        except ImageTooLarge as error:
-            raise PictureTooLarge(str(error), limit_pixels=self._max_pixels) from error
-        except TruncatedImage as error:
-            raise TruncatedPicture(str(error)) from error
-        except NotAnImage as error:
-            raise NotAPicture(str(error)) from error
-
-    def letterbox(self, image: NDArray[np.uint8]) -> tuple[Tensors, Letterbox]:
-        """Return the graph's input uint8 [1, height, width, 3] and the geometry that leads back."""
-        square, geometry = letterbox(image, self._size, pad_value=self._pad_value)
-        return {self._input: square[None]}, geometry
 
     def detections(self, outputs: Tensors, geometry: Letterbox, overrides: Overrides) -> Detections:
         """Return what is left of one picture's candidates after thresholds and suppression.
@@ -134,8 +109,8 @@ class DetectionWork:
 
     def prepare(self) -> Tensors:
         """Return the graph's inputs, one row each."""
-        image = self._task.decode(self._data)
-        inputs, self._geometry = self._task.letterbox(image)
+        image = self._task.pictures.decode(self._data)
+        inputs, self._geometry = self._task.pictures.letterbox(image)
         if self._annotate:
             self._image = image
         return inputs

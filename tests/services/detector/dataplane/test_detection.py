@@ -96,7 +96,7 @@ def test_a_label_without_a_name_is_an_error() -> None:
 
 def test_the_graph_gets_what_its_manifest_asks_for() -> None:
     made = task()
-    inputs, geometry = made.letterbox(made.decode(encode(two_rectangles())))
+    inputs, geometry = made.pictures.letterbox(made.pictures.decode(encode(two_rectangles())))
     assert list(inputs) == ["images"]
     assert inputs["images"].dtype == np.uint8
     assert np.array_equal(inputs["images"], two_rectangles()[None])
