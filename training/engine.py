@@ -50,11 +50,6 @@ def resolve_precision(config: TrainerConfig) -> Precision:
     return "32-true" if config.precision == "32" else config.precision
 
 
-def input_size(model_config: Any) -> tuple[int, int]:
-    """Return (height, width) of the network's input."""
-    return model_config.image_size, model_config.image_size
-
-
 @usable_data()
 def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl, *, rank: int = 0) -> None:
     """Train until max_epochs or early stopping, from checkpoints/last.ckpt where there is one.
@@ -65,7 +60,7 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
     trainer_config, data = config.trainer, config.data
     family = get_family(config.family)
     model_config = config_class(config.family)(**config.model)
-    size = input_size(model_config)
+    size = family.input_size(model_config)
     gpu = uses_gpu(trainer_config)
     checkpoint = folder.checkpoint if folder.checkpoint.exists() else None
     first_epoch = len(read_checkpoint(checkpoint)["sightline"]["history"]["rows"]) if checkpoint else 0

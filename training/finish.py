@@ -18,7 +18,7 @@ from shared.families.registry import config_class, get_family
 from training.callbacks import stop_if_asked
 from training.checkpoint import load_weights, room_for
 from training.control import RunControl
-from training.engine import input_size, resolve_precision, uses_gpu
+from training.engine import resolve_precision, uses_gpu
 from training.evaluation import Evaluation, evaluate
 from training.loaders import evaluation_loader
 from training.run_folder import RunFolder
@@ -91,7 +91,7 @@ def evaluate_weights(
     device = torch.device("cuda" if uses_gpu(config.trainer) else "cpu")
     memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     batches = evaluation_loader(
-        DetectionDataset(dataset, input_size(model_config)),
+        DetectionDataset(dataset, family.input_size(model_config)),
         family,
         model_config,
         batch_size=config.trainer.batch_size,

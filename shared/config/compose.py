@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.config.errors import ConfigError, unknown
 from shared.config.keys import explain, group_names, group_options, is_key, unknown_key
+from shared.config.monitors import wrong_monitors
 from shared.config.schema import RunConfig
 
 GROUPS_FOLDER = Path(__file__).parent / "groups"
@@ -47,7 +48,7 @@ def validate_run(values: dict[str, Any]) -> RunConfig:
     """
     from pydantic import ValidationError
 
-    from shared.families.registry import config_class
+    from shared.families.registry import config_class, family_task
 
     family = str(values.get("family"))
     _check_family(family)
@@ -63,6 +64,8 @@ def validate_run(values: dict[str, Any]) -> RunConfig:
         run = RunConfig.model_validate({**values, "model": model})
     except ValidationError as error:
         problems += explain(error, family)
+    else:
+        problems += wrong_monitors(run, family_task(family))
     if problems:
         raise ConfigError(problems)
     return run

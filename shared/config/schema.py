@@ -11,19 +11,44 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+# Numbers of the validation split that runs are judged by; shared.config.monitors says which task has which.
+Monitor = Literal["ap", "ap50", "macro_f1", "map", "val_loss"]
+
+
 class DataConfig(Section):
     """Which labelled images, and how they reach the network."""
 
-    path: str = Field(description="Data set: a folder or a COCO JSON file.")
-    format: Literal["auto", "coco", "yolo"] = Field("auto", description="How the labels are written.")
+    path: str = Field(description="Data set: a folder or a file with labels.")
+    format: Literal["auto", "coco", "yolo", "severstal", "labels_json", "labelme"] = Field(
+        "auto", description="How the labels are written."
+    )
     train: str = Field("train", description="Split to train on.")
     val: str | None = Field("val", description="Split that chooses the best weights; null: cut off `train`.")
     test: str | None = Field("test", description="Split for the final numbers, used when it is there.")
     val_fraction: float = Field(
         0.2, gt=0, lt=1, description="Share of `train` held out when there is no validation split."
     )
+    split_file: str | None = Field(
+        None, description="Classification: file that says which image belongs to which split."
+    )
+    ratios: str = Field(
+        "70,15,15", description="Classification: train,val,test shares of a set that is not divided."
+    )
     num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
+
+    @model_validator(mode="after")
+    def _three_shares(self) -> Self:
+        try:
+            shares = [float(share) for share in self.ratios.split(",")]
+        except ValueError:
+            shares = []
+        if len(shares) != 3 or not all(0 < share < float("inf") for share in shares):
+            raise ValueError(
+                f"ratios {self.ratios!r} are not three shares above 0, of train, val and test; "
+                "write ratios='70,15,15', quotes included"
+            )
+        return self
 
 
 class AugmentationConfig(Section):
@@ -33,6 +58,9 @@ class AugmentationConfig(Section):
     """
 
     horizontal_flip: float = Field(0.0, ge=0, le=1, description="Mirror left and right.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Mirror top and bottom.")
+    shift: float = Field(0.0, ge=0, le=1, description="Move the image; what is uncovered is grey.")
+    shift_fraction: float = Field(0.05, ge=0, le=1, description="By at most this share of each side.")
     brightness_contrast: float = Field(0.0, ge=0, le=1, description="Change brightness and contrast.")
     brightness_contrast_limit: float = Field(0.3, ge=0, le=1, description="By at most this share.")
     gaussian_noise: float = Field(0.0, ge=0, le=1, description="Add sensor-like noise.")
@@ -71,9 +99,7 @@ class ScheduleConfig(Section):
     name: Literal["plateau", "cosine", "constant"] = Field("plateau", description="Rule after the warm-up.")
     warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up; 0 for none.")
     warmup_lr: float = Field(1e-6, ge=0, description="Learning rate at the first step of the warm-up.")
-    monitor: Literal["ap", "ap50", "val_loss"] = Field(
-        "val_loss", description="Plateau: the validation number that has to improve."
-    )
+    monitor: Monitor = Field("val_loss", description="Plateau: the validation number that has to improve.")
     factor: float = Field(0.5, gt=0, lt=1, description="Plateau: the learning rate is multiplied by this.")
     patience: int = Field(5, ge=0, description="Plateau: evaluations without improvement before that.")
     min_lr: float = Field(0.0, ge=0, description="The learning rate never falls below this.")
@@ -93,7 +119,7 @@ class TrainerConfig(Section):
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Evaluations without improvement before the end; null: never."
     )
-    monitor: Literal["ap", "ap50", "val_loss"] = Field(
+    monitor: Monitor = Field(
         "ap", description="Validation number that chooses the best weights and stops early."
     )
     devices: int = Field(1, ge=1, description="Devices; on a CPU, processes.")

@@ -14,8 +14,9 @@ from shared.families.family import Family
 
 @dataclass(frozen=True)
 class FamilyEntry:
-    """Where a family's parts stand, each as "module:attribute"."""
+    """A family's task, and where its parts stand, each as "module:attribute"."""
 
+    task: str
     config: str
     family: str
 
@@ -23,6 +24,7 @@ class FamilyEntry:
 FAMILIES: Mapping[str, FamilyEntry] = MappingProxyType(
     {
         "person": FamilyEntry(
+            task="detection",
             config="shared.families.person.config:PersonConfig",
             family="shared.families.person.family:PERSON",
         ),
@@ -45,6 +47,11 @@ class UnknownFamily(KeyError):
 def family_names() -> list[str]:
     """Every family's name, sorted."""
     return sorted(FAMILIES)
+
+
+def family_task(name: str) -> str:
+    """The family's task, such as "detection", without importing torch. Raises UnknownFamily."""
+    return _entry(name).task
 
 
 def config_class(name: str) -> type[BaseModel]:

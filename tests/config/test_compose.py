@@ -62,6 +62,11 @@ def test_a_wrong_word_is_told_the_nearest_right_one(override, nearest):
         ("model=3", "expected keys and values"),
         ("augmentation.gamma_min=3", "gamma_min 3.0 is above gamma_max 1.2"),
         ("data.format=pascal", "'coco'"),
+        ("data.ratios='80,20'", "three shares above 0"),
+        ("data.ratios='80,20,0'", "three shares above 0"),
+        ("data.ratios='a,b,c'", "three shares above 0"),
+        ("trainer.monitor=macro_f1", "trainer.monitor='macro_f1' is not measured in detection"),
+        ("schedule.monitor=map", "There are: ap, ap50, val_loss"),
     ],
 )
 def test_a_wrong_value_is_told_what_is_allowed(override, message):

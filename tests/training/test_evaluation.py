@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from shared.data.dataset import DetectionRecord
-from shared.families.family import Family
+from shared.families.family import DetectionFamily
 from shared.vision.letterbox import fit_letterbox
 from training.evaluation import evaluate
 from training.loaders import EvaluationBatch
@@ -28,7 +28,7 @@ class Answer(nn.Module):
         return self.boxes.expand(count, -1, -1), self.scores.expand(count, -1)
 
 
-FAMILY = Family(
+FAMILY = DetectionFamily(
     name="fixed",
     task="detection",
     config=None,
@@ -38,6 +38,7 @@ FAMILY = Family(
     decode=lambda config, outputs: (*outputs, torch.zeros(outputs[1].shape, dtype=torch.int64)),
     default_thresholds=lambda config: {"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 100},
     class_names=lambda config: ["person"],
+    input_size=lambda config: (100, 100),
 )
 
 

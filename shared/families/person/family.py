@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from shared.families.family import Family
+from shared.families.family import DetectionFamily
 from shared.families.person.config import PersonConfig
 from shared.families.person.decode import decode
 from shared.families.person.loss import loss
@@ -29,7 +29,11 @@ def _class_names(config: PersonConfig) -> list[str]:
     return list(CLASS_NAMES)
 
 
-PERSON = Family(
+def _input_size(config: PersonConfig) -> tuple[int, int]:
+    return config.image_size, config.image_size
+
+
+PERSON = DetectionFamily(
     name="person",
     task="detection",
     config=PersonConfig,
@@ -39,4 +43,5 @@ PERSON = Family(
     decode=decode,
     default_thresholds=_default_thresholds,
     class_names=_class_names,
+    input_size=_input_size,
 )
