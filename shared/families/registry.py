@@ -23,6 +23,11 @@ class FamilyEntry:
 
 FAMILIES: Mapping[str, FamilyEntry] = MappingProxyType(
     {
+        "defects": FamilyEntry(
+            task="classification",
+            config="shared.families.defects.config:DefectsConfig",
+            family="shared.families.defects.family:DEFECTS",
+        ),
         "person": FamilyEntry(
             task="detection",
             config="shared.families.person.config:PersonConfig",

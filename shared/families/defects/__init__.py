@@ -1,0 +1,1 @@
+"""defects: which of several defects a picture of a steel surface shows. Free of torch."""
