@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from shared.config.schema import DataConfig
 from shared.core.files import sha256_file
@@ -11,18 +12,20 @@ from shared.data.dataset import DetectionRecord, DetectionSet
 from shared.data.formats import find_splits, read_detection_set
 from shared.data.formats.split_names import alternatives
 
+SetT = TypeVar("SetT")
+
 
 @dataclass(frozen=True)
-class Splits:
+class Splits(Generic[SetT]):
     """The sets of one run; `test` is None where the data has none, `cut_off` where val came out of train."""
 
-    train: DetectionSet
-    val: DetectionSet
-    test: DetectionSet | None
+    train: SetT
+    val: SetT
+    test: SetT | None
     cut_off: bool
 
 
-def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: int) -> Splits:
+def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: int) -> Splits[DetectionSet]:
     """Read the splits that `config` names from `path`, keeping the boxes of `class_names`.
 
     A data set that is not divided, or a config without a validation split, has `val_fraction` of the training
@@ -34,17 +37,18 @@ def read_splits(config: DataConfig, path: Path, class_names: list[str], seed: in
     def read(split: str | None) -> DetectionSet:
         return read_detection_set(path, format=config.format, split=split, class_names=class_names)
 
-    train = read(_existing(config.train, there, "data.train") if there else None)
+    train = read(existing_split(config.train, there, "data.train") if there else None)
     test = read(config.test) if config.test in there else None
     if config.val == config.train:
         return Splits(train, train, test, cut_off=False)
     if config.val is None or not there:
         train, val = split_detection_set(train, config.val_fraction, seed=seed)
         return Splits(train, val, test, cut_off=True)
-    return Splits(train, read(_existing(config.val, there, "data.val")), test, cut_off=False)
+    return Splits(train, read(existing_split(config.val, there, "data.val")), test, cut_off=False)
 
 
-def _existing(split: str, there: list[str], key: str) -> str:
+def existing_split(split: str, there: list[str], key: str) -> str:
+    """Return the name in `there` that `split` goes by; raises ValueError, naming those, where it has none."""
     found = next((name for name in alternatives(split) if name in there), None)
     if found is None:
         hint = " (or data.val=null to hold some training images out)" if key == "data.val" else ""

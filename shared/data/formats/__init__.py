@@ -1,4 +1,7 @@
-"""Readers of labelled pictures, found by name; a new format is one module and one line in READERS."""
+"""Readers of labelled pictures, found by name; a new format is one module and one line in its table.
+
+Detection: READERS in registry.py. Classification: CLASSIFICATION_READERS in classification.py.
+"""
 
 from shared.data.formats.registry import (
     DatasetUnreadable,
