@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.detector.admission import BodyBudget
 from services.detector.dataplane.batching import BatchPolicy
+from services.detector.dataplane.control import ModelControl
 from services.detector.dataplane.loading import LoadOptions, VersionLoader
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.session import SessionOptions
@@ -83,4 +84,5 @@ def _create_detector(
         retry_max_s=settings.retry_max_s,
     )
     budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
-    return Detector(settings, repository, registry, watcher, budget)
+    control = ModelControl(registry, watcher)
+    return Detector(settings, repository, registry, watcher, control, budget)

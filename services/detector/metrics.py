@@ -21,6 +21,7 @@ class VersionMetrics:
     postprocess: Histogram
     batch_size: Histogram
     batches: Counter  # still without `reason`
+    runs: Counter  # still without `session`
     dropped: Counter  # still without `reason`
     queue_depth: Gauge
     image_bytes: Histogram
@@ -34,10 +35,11 @@ class VersionMetrics:
         """Count one picture that was taken out before compute."""
         self.dropped.labels(*self.labels, reason).inc()
 
-    def batch(self, size: int, reason: str) -> None:
-        """Count one session run of `size` pictures and why it did not wait for more."""
+    def batch(self, size: int, reason: str, session: str) -> None:
+        """Count one run of `size` pictures, why it did not wait for more, and on which session it was."""
         self.batch_size.observe(size)
         self.batches.labels(*self.labels, reason).inc()
+        self.runs.labels(*self.labels, session).inc()
 
 
 class DetectorMetrics:
@@ -68,6 +70,11 @@ class DetectorMetrics:
         self._batch_size = histogram("batch_size", "Pictures in one session run.", _BATCH_BUCKETS)
         self._batches = counter(
             "batches_total", "Session runs by why they left: full, delay or drain.", "reason"
+        )
+        self._runs = counter(
+            "session_runs_total",
+            "Session runs by session: wide uses every core for one picture, narrow shares them.",
+            "session",
         )
         self._dropped = counter("dropped_total", "Pictures dropped before compute.", "reason")
         self._image_bytes = histogram("image_bytes", "Size of encoded pictures.", _IMAGE_BUCKETS_BYTES)
@@ -117,6 +124,7 @@ class DetectorMetrics:
             postprocess=self._postprocess.labels(*labels),
             batch_size=self._batch_size.labels(*labels),
             batches=self._batches,
+            runs=self._runs,
             dropped=self._dropped,
             queue_depth=self._queue_depth.labels(*labels),
             image_bytes=self._image_bytes.labels(*labels),

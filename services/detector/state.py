@@ -6,6 +6,7 @@ from typing import TypedDict
 from fastapi import Request
 
 from services.detector.admission import BodyBudget
+from services.detector.dataplane.control import ModelControl
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.settings import DetectorSettings
@@ -18,6 +19,7 @@ class Detector:
     repository: ModelRepository
     registry: ModelRegistry
     watcher: RepositoryWatcher
+    control: ModelControl
     body_budget: BodyBudget
 
 

@@ -1,95 +1,90 @@
-"""One bounded queue per loaded version, and the threads that take pictures from it in batches.
+"""One bounded queue per loaded version, and the threads that take work from it in batches.
 
-A thread does everything for the pictures it took: prepare, run, finish. With batches of one, the default on
+A thread does everything for the work it took: prepare, run, finish. With batches of one, the default on
 a CPU, a picture therefore never changes threads between its arrival and its answer.
 """
 
+import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from typing import Generic, Literal, Protocol, TypeVar
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-
-from services.detector.dataplane.problems import Draining, InferenceFailed, QueueDeadlineExceeded
+from services.detector.dataplane.in_flight import InFlight
+from services.detector.dataplane.problems import (
+    Draining,
+    InferenceFailed,
+    QueueDeadlineExceeded,
+    TooManyRows,
+)
+from services.detector.dataplane.rows import chunks, joined, row_ranges, rows_of, same_shapes
 from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.statistics import Statistics
+from services.detector.dataplane.waiting_line import WaitingLine
+from services.detector.dataplane.work import USUAL_LEVEL, DropReason, Ticket, Timing, Work
 from services.detector.metrics import VersionMetrics
 from shared.core.logging import get_logger
 from shared.core.problems import Problem, QueueFull
 
 logger = get_logger(__name__)
 
-R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
-DropReason = Literal["client_gone", "deadline", "drain"]
-
-
-class Work(Protocol[R_co]):
-    """What a transport hands in: both steps run in a worker thread, `finish` after `prepare`."""
-
-    def prepare(self) -> Tensors:
-        """Return the graph's inputs, each [rows, …]. What it raises becomes this work's answer."""
-
-    def finish(self, outputs: Tensors) -> R_co:
-        """Return the answer from this work's rows of the graph's outputs."""
+Run = Callable[[Tensors], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
+    """How work is gathered. A run takes at most `max_batch` rows; one piece of work may bring `max_rows`,
+    which is run in parts where it is more than that. `queue_size` counts rows."""
+
     max_batch: int = 1
     max_delay_s: float = 0.0
     queue_size: int = 128
     instances: int = 1
+    max_rows: int | None = None  # None: as many as max_batch
 
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Where a picture's time went, in seconds; in a batch the stages are those of the whole batch."""
-
-    queue_s: float
-    preprocess_s: float
-    compute_s: float
-    postprocess_s: float
-
-
-@dataclass(eq=False, slots=True)
-class Ticket(Generic[R]):
-    """One piece of work in a queue; `future` yields its value and timing."""
-
-    work: Work[R]
-    submitted_at: float  # time.monotonic(), like `deadline`
-    deadline: float
-    future: "Future[tuple[R, Timing]]" = field(default_factory=Future)
-    # Set when its client goes while a worker already has it; looked at before compute.
-    dropped: DropReason | None = None
+    @property
+    def rows_of_one(self) -> int:
+        """Most rows that one piece of work may bring."""
+        return self.max_batch if self.max_rows is None else self.max_rows
 
 
 class Batcher:
-    """Runs work through `run` (the session) under a policy; closed once, never reopened."""
+    """Runs work through `run` (the session) under a policy; closed once, never reopened.
+
+    `run_alone`, if given, is used for work that has the process to itself, which `in_flight` tells; it has
+    to be shared by all batchers of the process.
+    """
 
     def __init__(
         self,
         name: str,
-        run: Callable[[Tensors], Tensors],
+        run: Run,
         policy: BatchPolicy,
         metrics: VersionMetrics,
         decode_pool: Executor | None = None,
+        *,
+        run_alone: Run | None = None,
+        in_flight: InFlight | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         self._name = name
         self._run = run
+        self._run_alone = run_alone
         self._policy = policy
         self._metrics = metrics
         self._decode_pool = decode_pool
-        self._queue: deque[Ticket] = deque()
+        self._in_flight = in_flight or InFlight()
+        self.statistics = statistics or Statistics()
+        self._line = WaitingLine()
+        self._arrivals = itertools.count()
         self._changed = threading.Condition()
         self._forming = threading.Lock()  # one batch is put together at a time, so that none stays half full
         self._closing = False
-        self._seconds_per_picture = 0.0  # of one thread; moving average
+        self._seconds_per_row = 0.0  # of one thread; moving average
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
             for number in range(policy.instances)
@@ -99,47 +94,62 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """How many pieces of work wait."""
-        return len(self._queue)
+        """How many rows wait."""
+        return self._line.rows
 
     def refuse_if_full(self, count: int = 1) -> None:
-        """Raise QueueFull where `count` more would not fit now; nothing is reserved."""
-        depth = len(self._queue)
+        """Raise QueueFull where `count` more rows would not fit now; nothing is reserved."""
+        depth = self._line.rows
         if depth + count <= self._policy.queue_size:
             return
-        wait_s = depth * self._seconds_per_picture / self._policy.instances
+        self.statistics.failed()
+        wait_s = depth * self._seconds_per_row / self._policy.instances
         raise QueueFull(
             f"{depth} pictures wait for {self._name} and its queue holds {self._policy.queue_size}; "
             "send this again after Retry-After",
             retry_after_s=wait_s,
         )
 
-    def submit(self, works: Sequence[Work[R]], *, wait_s: float) -> list[Ticket[R]]:
-        """Queue all of `works` or none; each may wait `wait_s` seconds. Raises QueueFull or Draining."""
+    def submit(self, works: Sequence[Work[R]], *, wait_s: float, priority: int = 0) -> list[Ticket[R]]:
+        """Queue all of `works` or none; each may wait `wait_s` seconds.
+
+        `priority` 1 is taken before all others, larger numbers later, 0 as USUAL_LEVEL. Raises TooManyRows,
+        QueueFull or Draining.
+        """
+        most = self._policy.rows_of_one
+        for work in works:
+            if work.rows > most:
+                raise TooManyRows(
+                    f"{work.rows} rows in one request, and max_batch_size of {self._name} is {most}; "
+                    "send them in several"
+                )
         now = time.monotonic()
-        tickets = [Ticket(work, now, now + wait_s) for work in works]
+        level = priority or USUAL_LEVEL
         with self._changed:
             if self._closing:
                 raise Draining(f"{self._name} is being unloaded; send this again")
-            self.refuse_if_full(len(works))
-            self._queue.extend(tickets)
-            self._metrics.queue_depth.set(len(self._queue))
+            self.refuse_if_full(sum(work.rows for work in works))
+            tickets = [
+                Ticket(work, work.rows, (level, next(self._arrivals)), now, now + wait_s) for work in works
+            ]
+            self._in_flight.enter(len(tickets))
+            for ticket in tickets:
+                self._line.add(ticket)
+            self._metrics.queue_depth.set(self._line.rows)
             self._changed.notify(len(tickets))
         return tickets
 
     def drop(self, ticket: Ticket, reason: DropReason) -> bool:
         """Take `ticket` out because nobody waits any more; False where it is past its compute or in it."""
         with self._changed:
-            try:
-                self._queue.remove(ticket)
-            except ValueError:
+            if not self._line.remove(ticket):
                 # A thread has it. With the client gone it still skips compute; past its deadline it goes on,
                 # because that bounds only the wait in the queue.
                 if reason == "client_gone":
                     ticket.dropped = reason
                 return False
-            self._metrics.queue_depth.set(len(self._queue))
-        self._metrics.drop(reason)
+            self._metrics.queue_depth.set(self._line.rows)
+        self._count_dropped(ticket, reason)
         return True
 
     def close(self, timeout_s: float) -> bool:
@@ -154,10 +164,9 @@ class Batcher:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         with self._changed:
-            left = list(self._queue)
-            self._queue.clear()
+            left = self._line.take_all()
         for ticket in left:
-            self._metrics.drop("drain")
+            self._count_dropped(ticket, "drain")
             ticket.future.set_exception(Draining("the server stopped before this picture's turn came"))
         return not any(thread.is_alive() for thread in self._threads)
 
@@ -172,29 +181,24 @@ class Batcher:
     def _take(self) -> tuple[list[Ticket], str] | None:
         """Return the next batch and why it left; None once closing and empty. Expired work is answered."""
         with self._forming, self._changed:
-            while not self._queue:
+            while not self._line:
                 if self._closing:
                     return None
                 self._changed.wait()
             reason = self._wait_for_more()
-            now = time.monotonic()
-            batch: list[Ticket] = []
-            expired: list[Ticket] = []
-            while self._queue and len(batch) < self._policy.max_batch:
-                ticket = self._queue.popleft()
-                (batch if now < ticket.deadline else expired).append(ticket)
-            self._metrics.queue_depth.set(len(self._queue))
+            batch, expired = self._line.take(self._policy.max_batch, time.monotonic())
+            self._metrics.queue_depth.set(self._line.rows)
         for ticket in expired:
-            self._metrics.drop("deadline")
+            self._count_dropped(ticket, "deadline")
             ticket.future.set_exception(queue_deadline_exceeded(ticket))
         return batch, reason
 
     def _wait_for_more(self) -> str:
-        """Wait until the batch is full or its first picture has waited long enough; return which it was."""
-        while self._queue and len(self._queue) < self._policy.max_batch:
+        """Wait until the batch is full or its first work has waited long enough; return which it was."""
+        while self._line and not self._line.fills(self._policy.max_batch):
             if self._closing:
                 return "drain"
-            remaining_s = self._queue[0].submitted_at + self._policy.max_delay_s - time.monotonic()
+            remaining_s = self._line.oldest_at() + self._policy.max_delay_s - time.monotonic()
             if remaining_s <= 0:
                 return "delay"
             self._changed.wait(remaining_s)
@@ -205,26 +209,55 @@ class Batcher:
         prepared: list[tuple[Ticket, Tensors]] = []
         for ticket, inputs in zip(batch, self._prepare_all(batch), strict=True):
             if ticket.dropped:
-                self._metrics.drop(ticket.dropped)
+                self._count_dropped(ticket, ticket.dropped)
             elif isinstance(inputs, Exception):
                 self._fail(ticket, inputs)
             else:
                 prepared.append((ticket, inputs))
-        if not prepared:
-            return
-        prepared_at = time.monotonic()
-        self._metrics.batch(len(prepared), reason)
-        inputs_of_each = [inputs for _, inputs in prepared]
+        # What has other sizes in its free dimensions cannot share a run; for most graphs there is one group.
+        for group in same_shapes(prepared):
+            self._compute(group, reason, taken_at, time.monotonic())
+        self._learn_pace((time.monotonic() - taken_at) / sum(ticket.rows for ticket in batch))
+
+    def _compute(
+        self, group: list[tuple[Ticket, Tensors]], reason: str, taken_at: float, prepared_at: float
+    ) -> None:
+        tickets = [ticket for ticket, _ in group]
+        inputs_of_each = [inputs for _, inputs in group]
+        run_s: list[tuple[int, float]] = []  # rows and seconds of each run
         try:
-            outputs = self._run(_joined(inputs_of_each))
+            outputs = self._run_in_parts(tickets, joined(inputs_of_each), reason, run_s)
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised is each caller's answer
-            for ticket, _ in prepared:
+            for ticket in tickets:
                 self._fail(ticket, error)
             return
+        if outputs is None:  # its client went between two parts
+            for ticket in tickets:
+                self._count_dropped(ticket, ticket.dropped or "client_gone")
+            return
         computed_at = time.monotonic()
-        for (ticket, _), rows in zip(prepared, _row_ranges(inputs_of_each), strict=True):
-            self._finish(ticket, outputs, rows, taken_at, prepared_at, computed_at)
-        self._learn_pace((time.monotonic() - taken_at) / len(batch))
+        # Counted before it is answered, so that whoever has the answer finds it counted.
+        for size, seconds in run_s:
+            self.statistics.executed(size, (prepared_at - taken_at) / len(run_s), seconds)
+        for ticket, rows in zip(tickets, row_ranges(inputs_of_each), strict=True):
+            self._finish(ticket, outputs, rows, (taken_at, prepared_at, computed_at), run_s[0][0])
+
+    def _run_in_parts(
+        self, tickets: list[Ticket], inputs: Tensors, reason: str, run_s: list[tuple[int, float]]
+    ) -> Tensors | None:
+        """Return the outputs of all rows, at most max_batch in a run; None once nobody waits for them."""
+        parts: list[Tensors] = []
+        for part in chunks(inputs, self._policy.max_batch):
+            if parts and all(ticket.dropped for ticket in tickets):
+                return None
+            started = time.monotonic()
+            rows = rows_of(part)
+            alone = self._run_alone is not None and self._in_flight.count <= len(tickets)
+            self._metrics.batch(rows, reason, "wide" if alone else "narrow")
+            run = self._run_alone if alone and self._run_alone is not None else self._run
+            parts.append(run(part))
+            run_s.append((rows, time.monotonic() - started))
+        return joined(parts)
 
     def _prepare_all(self, batch: list[Ticket]) -> list[Tensors | Exception]:
         if len(batch) == 1 or self._decode_pool is None:
@@ -236,37 +269,53 @@ class Batcher:
         ticket: Ticket,
         outputs: Tensors,
         rows: slice,
-        taken_at: float,
-        prepared_at: float,
-        computed_at: float,
+        stages_at: tuple[float, float, float],
+        batch_size: int,
     ) -> None:
+        taken_at, prepared_at, computed_at = stages_at
         started_at = time.monotonic()
         try:
             value = ticket.work.finish({name: tensor[rows] for name, tensor in outputs.items()})
         except Exception as error:  # noqa: BLE001 - it belongs to this caller alone
             self._fail(ticket, error)
             return
+        finished_at = time.monotonic()
         timing = Timing(
             queue_s=taken_at - ticket.submitted_at,
             preprocess_s=prepared_at - taken_at,
             compute_s=computed_at - prepared_at,
-            postprocess_s=time.monotonic() - started_at,
+            postprocess_s=finished_at - started_at,
         )
         self._metrics.queue.observe(timing.queue_s)
         self._metrics.preprocess.observe(timing.preprocess_s)
         self._metrics.compute.observe(timing.compute_s)
         self._metrics.postprocess.observe(timing.postprocess_s)
+        self.statistics.succeeded(ticket.rows, finished_at - ticket.submitted_at, timing, batch_size)
+        self._in_flight.leave()
         ticket.future.set_result((value, timing))
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         if not isinstance(error, Problem):
             logger.error("inference failed", model=self._name, error=repr(error), exc_info=error)
             error = InferenceFailed(f"{self._name} failed on this picture; the server's log says why")
+        self.statistics.failed(time.monotonic() - ticket.submitted_at)
+        self._in_flight.leave()
         ticket.future.set_exception(error)
 
-    def _learn_pace(self, seconds_per_picture: float) -> None:
+    def _count_dropped(self, ticket: Ticket, reason: DropReason) -> None:
+        waited_s = time.monotonic() - ticket.submitted_at
+        if reason == "client_gone":
+            self.statistics.cancelled(waited_s)
+        else:
+            self.statistics.failed(waited_s)
+        self._metrics.drop(reason)
+        self._in_flight.leave()
+
+    def _learn_pace(self, seconds_per_row: float) -> None:
         # Threads may overwrite each other's step; it only informs Retry-After.
-        self._seconds_per_picture += 0.1 * (seconds_per_picture - self._seconds_per_picture)
+        if self._seconds_per_row:
+            seconds_per_row = self._seconds_per_row + 0.1 * (seconds_per_row - self._seconds_per_row)
+        self._seconds_per_row = seconds_per_row
 
 
 def queue_deadline_exceeded(ticket: Ticket) -> QueueDeadlineExceeded:
@@ -279,17 +328,9 @@ def queue_deadline_exceeded(ticket: Ticket) -> QueueDeadlineExceeded:
 
 def _prepare(ticket: Ticket) -> Tensors | Exception:
     try:
-        return ticket.work.prepare()
+        inputs = ticket.work.prepare()
+        if (rows := rows_of(inputs)) != ticket.rows:
+            return ValueError(f"the work announced {ticket.rows} rows and brought {rows}")
     except Exception as error:  # noqa: BLE001 - one bad picture must not fail the batch it is in
         return error
-
-
-def _joined(inputs: list[Tensors]) -> Tensors:
-    if len(inputs) == 1:
-        return inputs[0]
-    return {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
-
-
-def _row_ranges(inputs: list[Tensors]) -> list[slice]:
-    counts = [len(next(iter(one.values()))) for one in inputs]
-    return [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
+    return inputs

@@ -4,25 +4,32 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from services.detector.dataplane.batching import Batcher, Ticket, Timing, Work
+from services.detector.dataplane.batching import Batcher
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.waiting import outcome
+from services.detector.dataplane.work import Ticket, Timing, Work
 from shared.core.problems import Problem
 
 R = TypeVar("R")
 
 
 async def infer(
-    loaded: LoadedVersion, works: Sequence[Work[R]], *, wait_s: float, compute_timeout_s: float
+    loaded: LoadedVersion,
+    works: Sequence[Work[R]],
+    *,
+    wait_s: float,
+    compute_timeout_s: float,
+    priority: int = 0,
 ) -> list[tuple[R, Timing] | Problem]:
     """Run `works` on a version and return, in their order, value and timing or the problem of each.
 
-    They are queued together or not at all: QueueFull and Draining are raised. Cancelling drops what has not
-    been computed.
+    `wait_s` bounds the wait in the queue, in seconds; `priority` 1 is the highest level, larger numbers are
+    lower ones, 0 is the usual one (work.USUAL_LEVEL). They are queued together or not at all: TooManyRows,
+    QueueFull and Draining are raised. Cancelling drops what has not been computed.
     """
     metrics = loaded.metrics
     try:
-        tickets = loaded.batcher.submit(works, wait_s=wait_s)
+        tickets = loaded.batcher.submit(works, wait_s=wait_s, priority=priority)
     except Problem as problem:
         for _ in works:
             metrics.count(problem.code)

@@ -1,6 +1,5 @@
 """From a version on disk to one that can answer: verify, open, warm up, start its queue."""
 
-import re
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -13,11 +12,15 @@ from services.detector.metrics import DetectorMetrics
 from shared.repository import ModelRepository
 from shared.repository.manifest import MODEL_FILE
 from shared.repository.repository import CONFIG_FILE
+from shared.repository.triton_config_reader import read_model_config
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How versions are loaded; None for a batch limit takes the one in the model's config.pbtxt."""
+    """How versions are loaded; None for a batch limit takes the one in the model's config.pbtxt.
+
+    Whatever a run's limit is, one piece of work may bring as many rows as config.pbtxt says.
+    """
 
     session: SessionOptions
     policy: BatchPolicy
@@ -69,17 +72,11 @@ class VersionLoader:
 
     def _policy(self, name: str) -> BatchPolicy:
         options = self._options
-        max_batch, max_delay_s = options.max_batch, options.max_delay_s
-        if max_batch is None or max_delay_s is None:
-            config = (self._repository.root / name / CONFIG_FILE).read_text()
-            if max_batch is None:  # Triton's 0 says that the graph takes no batch dimension at all
-                max_batch = max(1, _config_number(config, "max_batch_size", 1))
-            if max_delay_s is None:
-                max_delay_s = _config_number(config, "max_queue_delay_microseconds", 0) / 1e6
-        return replace(options.policy, max_batch=max_batch, max_delay_s=max_delay_s)
-
-
-def _config_number(config: str, field: str, default: int) -> int:
-    """Return a number of a config.pbtxt; its comments run from # to the end of the line."""
-    found = re.search(rf"^[^#\n]*\b{field}\s*:\s*(\d+)", config, re.MULTILINE)
-    return int(found[1]) if found else default
+        config = read_model_config(self._repository.root / name / CONFIG_FILE)
+        # Triton's 0 says that the graph takes no batch dimension at all.
+        max_rows = max(1, config.get("max_batch_size", 0))
+        max_batch = max_rows if options.max_batch is None else options.max_batch
+        max_delay_s = options.max_delay_s
+        if max_delay_s is None:
+            max_delay_s = config.get("dynamic_batching", {}).get("max_queue_delay_microseconds", 0) / 1e6
+        return replace(options.policy, max_batch=max_batch, max_delay_s=max_delay_s, max_rows=max_rows)

@@ -28,6 +28,10 @@ class PictureTooLarge(PayloadTooLarge):
     code, title = "image_too_large", "Too many pixels"
 
 
+class TooManyRows(BadRequest):
+    code, title = "too_many_rows", "More rows than the model takes"
+
+
 class FixedSuppression(UnprocessableContent):
     code, title = "fixed_iou_threshold", "The IoU threshold is fixed in this model"
 
@@ -38,6 +42,10 @@ class VersionNotLoaded(Conflict):
 
 class WrongTask(Conflict):
     code, title = "wrong_task", "The model does something else"
+
+
+class LoadFailed(Conflict):
+    code, title = "load_failed", "The model cannot be loaded"
 
 
 class ModelNotReady(Unavailable):

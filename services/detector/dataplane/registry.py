@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.detector.dataplane.batching import Batcher
 from services.detector.dataplane.problems import Draining, ModelNotReady, VersionNotLoaded
 from services.detector.dataplane.session import Session
+from services.detector.dataplane.statistics import Statistics
 from services.detector.dataplane.tasks.task import Task
 from services.detector.metrics import VersionMetrics
 from shared.repository.manifest import Manifest
@@ -25,6 +26,10 @@ class LoadedVersion:
     batcher: Batcher
     metrics: VersionMetrics
     users: int = 0  # requests that hold it; guarded by the registry's lock
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.batcher.statistics
 
     @property
     def name(self) -> str:
@@ -45,6 +50,17 @@ class ServedModel:
     loaded: dict[int, LoadedVersion] = field(default_factory=dict)
     loading: int | None = None
     failures: dict[str, str] = field(default_factory=dict)  # alias, or "repository", to what is wrong
+    unloaded: bool = False  # by an operator, until it is loaded again
+
+    def why_not(self) -> str:
+        """Return why no version answers."""
+        if self.loading is not None:
+            return f"version {self.loading} is being loaded"
+        if self.failures:
+            return "; ".join(self.failures.values())
+        if self.unloaded:
+            return "it was unloaded; load it again"
+        return "no alias says which one is live; promote one with `sightline models promote`"
 
 
 class ModelRegistry:
@@ -54,6 +70,7 @@ class ModelRegistry:
         self._default_alias = default_alias
         self._models: dict[str, ServedModel] = {}
         self._retired: list[LoadedVersion] = []
+        self._closing: list[LoadedVersion] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -92,7 +109,7 @@ class ModelRegistry:
         if version is None or version in model.serving:
             number = model.serving.get(version or self._default_alias)
             if number is None:
-                raise ModelNotReady(f"{name} has no version that can answer: {_why_not(model)}", model=name)
+                raise ModelNotReady(f"{name} has no version that can answer: {model.why_not()}", model=name)
             return model.loaded[number]
         target = model.aliases.get(version, _number(version))
         if target in model.loaded:
@@ -138,6 +155,11 @@ class ModelRegistry:
             for version in set(model.loaded) - set(serving.values()):
                 self._retired.append(model.loaded.pop(version))
 
+    def hold(self, name: str, unloaded: bool) -> None:
+        """Note whether an operator has unloaded a model; raises UnknownModel."""
+        with self._lock:
+            self._known(name).unloaded = unloaded
+
     def note_failure(self, name: str, failures: dict[str, str]) -> None:
         """Replace what is known to be wrong with a model."""
         with self._lock:
@@ -148,12 +170,23 @@ class ModelRegistry:
         with self._lock:
             self._retired.extend(self._models.pop(name).loaded.values())
 
+    def retired(self) -> set[tuple[str, int]]:
+        """Return name and number of the versions that only wait for their last request or their end."""
+        with self._lock:
+            return {(loaded.name, loaded.version) for loaded in [*self._retired, *self._closing]}
+
     def take_unused(self) -> list[LoadedVersion]:
         """Return the retired versions that no request holds any more; they are the caller's to close."""
         with self._lock:
             unused = [loaded for loaded in self._retired if loaded.users == 0]
             self._retired = [loaded for loaded in self._retired if loaded.users > 0]
+            self._closing += unused
             return unused
+
+    def forget(self, loaded: LoadedVersion) -> None:
+        """Note that a version from `take_unused` has been closed."""
+        with self._lock:
+            self._closing.remove(loaded)
 
     def close(self) -> list[LoadedVersion]:
         """Refuse requests from now on and return every version there is, to be closed by the caller."""
@@ -174,6 +207,7 @@ def _copy(model: ServedModel) -> ServedModel:
         dict(model.loaded),
         model.loading,
         dict(model.failures),
+        model.unloaded,
     )
 
 
@@ -209,11 +243,3 @@ def _not_loaded(name: str, version: int, model: ServedModel) -> VersionNotLoaded
         model=name,
         version=version,
     )
-
-
-def _why_not(model: ServedModel) -> str:
-    if model.loading is not None:
-        return f"version {model.loading} is being loaded"
-    if model.failures:
-        return "; ".join(model.failures.values())
-    return "no alias says which one is live; promote one with `sightline models promote`"

@@ -4,8 +4,9 @@ import asyncio
 import time
 from typing import TypeVar
 
-from services.detector.dataplane.batching import Batcher, Ticket, Timing, queue_deadline_exceeded
+from services.detector.dataplane.batching import Batcher, queue_deadline_exceeded
 from services.detector.dataplane.problems import ComputeDeadlineExceeded
+from services.detector.dataplane.work import Ticket, Timing
 
 R = TypeVar("R")
 

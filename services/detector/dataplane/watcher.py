@@ -16,6 +16,7 @@ from services.detector.metrics import DetectorMetrics
 from shared.core.logging import get_logger
 from shared.core.problems import Problem
 from shared.repository import ModelRepository
+from shared.repository.triton_config_reader import ConfigSyntaxError
 
 logger = get_logger(__name__)
 
@@ -55,6 +56,8 @@ class RepositoryWatcher:
         self._retry_max_s = retry_max_s
         self._seen: dict[str, _Signature] = {}
         self._retries: dict[str, dict[str, _Retry]] = {}  # model, alias
+        self._unloaded: set[str] = set()  # models that an operator wants away
+        self._acting = threading.RLock()  # whoever loads or unloads: the watcher's thread or an operator's
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="repository-watcher", daemon=True)
         self.scanned = False  # whether every model has been tried once
@@ -84,8 +87,45 @@ class RepositoryWatcher:
             self.scanned = True
             self._stopping.wait(self._poll_interval_s)
 
+    def load(self, name: str) -> None:
+        """Look at one model now, also at one that was unloaded or that failed a moment ago.
+
+        Raises UnknownModel where the repository has none of that name.
+        """
+        with self._acting:
+            if name in self._repository.models():
+                self._unloaded.discard(name)
+                self._seen.pop(name, None)
+                self._retries.pop(name, None)
+                self._look_at(name)
+            self._registry.hold(name, False)
+            self._unload_unused()
+
+    def unload(self, name: str) -> None:
+        """Stop serving one model until `load`; returns when its last request is answered, or after a while.
+
+        Raises UnknownModel.
+        """
+        with self._acting:
+            self._registry.hold(name, True)
+            self._unloaded.add(name)
+            self._registry.serve(name, {})
+            self._registry.note_failure(name, {})
+            self._metrics.live(name, None)
+            logger.info("model unloaded on demand", model=name)
+            until = time.monotonic() + _UNLOAD_TIMEOUT_S
+            while time.monotonic() < until and not self._stopping.is_set():
+                self._unload_unused()
+                if not any(retired == name for retired, _ in self._registry.retired()):
+                    return
+                self._stopping.wait(0.01)
+
     def scan(self) -> None:
         """Look at the repository once and act on what has changed."""
+        with self._acting:
+            self._scan()
+
+    def _scan(self) -> None:
         names = self._repository.models()
         # Looked at after the list was made, which is empty or incomplete if the folder went meanwhile.
         if self._seen and not self._repository.root.is_dir():
@@ -97,11 +137,16 @@ class RepositoryWatcher:
         for name in set(self._seen) - set(names):
             self._seen.pop(name)
             self._retries.pop(name, None)
+            self._unloaded.discard(name)
             self._registry.remove(name)
             self._metrics.live(name, None)
             logger.info("model left the repository", model=name)
+        self._unload_unused()
+
+    def _unload_unused(self) -> None:
         for loaded in self._registry.take_unused():
             self._unload(loaded, _UNLOAD_TIMEOUT_S)
+            self._registry.forget(loaded)
 
     def _look_at(self, name: str) -> None:
         """Follow one model; what is wrong with it is reported and stops no other model."""
@@ -119,6 +164,8 @@ class RepositoryWatcher:
             return
         self._seen[name] = signature
         self._registry.update(name, versions, aliases)
+        if name in self._unloaded:
+            return
         self._follow(name, {alias: aliases[alias] for alias in self._aliases if alias in aliases})
 
     def _follow(self, name: str, wanted: dict[str, int]) -> None:
@@ -210,4 +257,6 @@ def _reason(error: Exception) -> str:
         return error.code
     if isinstance(error, UnusableGraph):
         return "unusable_graph"
+    if isinstance(error, ConfigSyntaxError):
+        return "unusable_config"
     return "io" if isinstance(error, OSError) else "error"

@@ -99,6 +99,8 @@ class DetectionTask:
 class DetectionWork:
     """One picture on its way through a batch: `prepare` before the graph, `finish` after it."""
 
+    rows = 1
+
     def __init__(self, task: DetectionTask, data: bytes, overrides: Overrides, annotate: bool) -> None:
         self._task = task
         self._data = data

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.detector.dataplane.batching import Batcher, BatchPolicy, Ticket
-from services.detector.dataplane.problems import Draining, InferenceFailed, QueueDeadlineExceeded
+from services.detector.dataplane.batching import Batcher, BatchPolicy
+from services.detector.dataplane.in_flight import InFlight
+from services.detector.dataplane.problems import Draining, InferenceFailed, QueueDeadlineExceeded, TooManyRows
 from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.work import Ticket
 from services.detector.metrics import DetectorMetrics
 from shared.core.problems import QueueFull
 
@@ -25,15 +27,41 @@ class Rows:
     number: float
     rows: int = 1
     broken: bool = False
+    width: int = 2
+    brought: int | None = None  # rows; None: as many as announced
 
     def prepare(self) -> Tensors:
         if self.broken:
             raise ValueError("broken")
-        return {"x": np.full((self.rows, 2), self.number)}
+        return {"x": np.full((self.rows if self.brought is None else self.brought, self.width), self.number)}
 
     def finish(self, outputs: Tensors) -> list[float]:
         values: list[float] = outputs["y"][:, 0].tolist()
         return values
+
+
+@dataclass
+class Counted(Rows):
+    """Work whose rows hold 0, 1, 2, …"""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(0, rows)
+
+    def prepare(self) -> Tensors:
+        return {"x": np.arange(self.rows, dtype=np.float64)[:, None]}
+
+
+@dataclass
+class Told(Rows):
+    """Work that writes down when it is prepared."""
+
+    def __init__(self, number: float, order: list[float]) -> None:
+        super().__init__(number)
+        self._order = order
+
+    def prepare(self) -> Tensors:
+        self._order.append(self.number)
+        return super().prepare()
 
 
 @dataclass
@@ -69,13 +97,147 @@ def hold_one(queue: Batcher, run: Recorder) -> Ticket[Any]:
 
 def test_each_piece_of_work_gets_its_own_rows_back() -> None:
     run = Recorder()
-    queue = batcher(run, max_batch=4)
+    queue = batcher(run, max_batch=5)
     hold_one(queue, run)
     tickets = queue.submit([Rows(1), Rows(2, rows=3), Rows(3)], wait_s=10)
     run.gate.set()
     assert [value(ticket) for ticket in tickets] == [[2.0], [4.0, 4.0, 4.0], [6.0]]
     assert run.sizes == [1, 5]
     assert queue.close(10)
+
+
+def test_a_batch_is_filled_in_order_while_rows_fit_and_nothing_is_split_or_overtaken() -> None:
+    run = Recorder()
+    queue = batcher(run, max_batch=4)
+    hold_one(queue, run)
+    works = [Rows(1, rows=3), Rows(2, rows=2), Rows(3), Rows(4, rows=4), Rows(5)]
+    tickets = queue.submit(works, wait_s=10)
+    assert queue.depth == 11
+    run.gate.set()
+    assert [value(ticket) for ticket in tickets] == [[2.0 * w.number] * w.rows for w in works]
+    assert run.sizes == [1, 3, 3, 4, 1]
+    assert queue.close(10)
+
+
+def test_work_of_more_rows_than_a_run_takes_is_run_in_parts() -> None:
+    run = Recorder()
+    run.gate.set()
+    queue = batcher(run, max_batch=2, max_rows=5)
+    (ticket,) = queue.submit([Counted(5)], wait_s=10)
+    assert value(ticket) == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert run.sizes == [2, 2, 1]
+    snapshot = queue.statistics.snapshot()
+    assert (snapshot.inference_count, snapshot.execution_count, snapshot.success.count) == (5, 3, 1)
+    assert {size: one.compute_infer.count for size, one in snapshot.batch_stats.items()} == {1: 1, 2: 2}
+    assert queue.close(10)
+
+
+def test_work_of_more_rows_than_the_model_takes_is_refused_and_nothing_queued() -> None:
+    run = Recorder()
+    queue = batcher(run, max_batch=2, max_rows=5)
+    with pytest.raises(TooManyRows, match=r"6 rows .* is 5"):
+        queue.submit([Rows(1), Rows(2, rows=6)], wait_s=10)
+    assert queue.depth == 0
+    assert queue.close(10)
+
+
+def test_what_differs_in_a_free_dimension_is_run_apart() -> None:
+    run = Recorder()
+    queue = batcher(run, max_batch=4)
+    hold_one(queue, run)
+    tickets = queue.submit([Rows(1), Rows(2, width=3), Rows(3)], wait_s=10)
+    run.gate.set()
+    assert [value(ticket) for ticket in tickets] == [[2.0], [4.0], [6.0]]
+    assert sorted(run.sizes) == [1, 1, 2]
+    assert queue.close(10)
+
+
+def test_work_that_brings_other_rows_than_it_announced_fails_alone() -> None:
+    run = Recorder()
+    queue = batcher(run, max_batch=4)
+    hold_one(queue, run)
+    good, bad = queue.submit([Rows(1), Rows(2, rows=1, brought=2)], wait_s=10)
+    run.gate.set()
+    assert value(good) == [2.0]
+    with pytest.raises(InferenceFailed):
+        value(bad)
+    assert queue.close(10)
+
+
+def test_a_higher_priority_is_taken_first_and_equals_in_their_order() -> None:
+    run = Recorder()
+    order: list[float] = []
+    queue = batcher(run)
+    hold_one(queue, run)
+    tickets = []
+    for number, priority in enumerate([0, 11, 1, 0, 9, 1, 10, 2**63]):
+        tickets += queue.submit([Told(number, order)], wait_s=10, priority=priority)
+    run.gate.set()
+    for ticket in tickets:
+        value(ticket)
+    assert order == [2, 5, 4, 0, 3, 6, 1, 7]
+    assert queue.close(10)
+
+
+def test_only_work_that_is_alone_in_the_process_has_the_wide_run() -> None:
+    in_flight, ran = InFlight(), []
+    gate, entered = threading.Event(), threading.Semaphore(0)
+
+    def recorded(kind: str) -> Callable[[Tensors], Tensors]:
+        def run(inputs: Tensors) -> Tensors:
+            ran.append(kind)
+            entered.release()
+            assert gate.wait(10)
+            return {"y": inputs["x"] * 2}
+
+        return run
+
+    metrics = DetectorMetrics(CollectorRegistry()).of_version("m", 1)
+    one, other = (
+        Batcher(
+            "m", recorded("narrow"), BatchPolicy(), metrics, run_alone=recorded("wide"), in_flight=in_flight
+        )
+        for _ in range(2)
+    )
+    tickets = one.submit([Rows(1)], wait_s=10)
+    assert entered.acquire(timeout=10)
+    tickets += other.submit([Rows(2)], wait_s=10)  # another version's work counts as company
+    assert entered.acquire(timeout=10)
+    gate.set()
+    assert [value(ticket) for ticket in tickets] == [[2.0], [4.0]]
+    assert [value(ticket) for ticket in one.submit([Rows(3)], wait_s=10)] == [[6.0]]
+    assert ran == ["wide", "narrow", "wide"]
+    tickets = one.submit([Rows(4), Rows(5)], wait_s=10)
+    assert [value(ticket) for ticket in tickets] == [[8.0], [10.0]]
+    assert ran[3:] == ["narrow", "wide"]  # the second one had the process to itself again
+    assert in_flight.count == 0
+    assert one.close(10)
+    assert other.close(10)
+
+
+def test_whatever_becomes_of_work_it_is_counted_once() -> None:
+    run, in_flight = Recorder(), InFlight()
+    metrics = DetectorMetrics(CollectorRegistry()).of_version("m", 1)
+    queue = Batcher("m", run, BatchPolicy(queue_size=4), metrics, in_flight=in_flight)
+    answered = hold_one(queue, run)
+    (gone,) = queue.submit([Rows(1)], wait_s=10)
+    (late,) = queue.submit([Rows(2)], wait_s=0)
+    (broken,) = queue.submit([Rows(3, broken=True)], wait_s=10)
+    with pytest.raises(QueueFull):
+        queue.submit([Rows(4), Rows(5)], wait_s=10)
+    assert queue.drop(gone, "client_gone")
+    run.gate.set()
+    value(answered)
+    for ticket in (late, broken):
+        with pytest.raises((QueueDeadlineExceeded, InferenceFailed)):
+            value(ticket)
+    assert queue.close(10)
+    snapshot = queue.statistics.snapshot()
+    assert (snapshot.success.count, snapshot.fail.count, snapshot.cancel.count) == (1, 3, 1)
+    assert (snapshot.inference_count, snapshot.execution_count) == (1, 1)
+    assert snapshot.success.ns >= snapshot.queue.ns + snapshot.compute_infer.ns > 0
+    assert abs(snapshot.last_inference_ms / 1000 - time.time()) < 60
+    assert in_flight.count == 0
 
 
 def test_a_batch_never_holds_more_than_the_maximum() -> None:
