@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -126,6 +127,7 @@ class _Setup:
         import torch
 
         from shared.config import compose_run
+        from shared.families.family import DetectionFamily
         from shared.families.registry import config_class, get_family
         from training.engine import uses_gpu
 
@@ -142,7 +144,9 @@ class _Setup:
                 "trainer.max_epochs=1",
             ],
         )
-        self.family = get_family("person")
+        family = get_family("person")
+        assert isinstance(family, DetectionFamily)
+        self.family = family
         self.model_config = config_class("person")(**self.config.model)
         self.steps = steps + 1  # the first one warms up
         self.device = torch.device("cuda" if uses_gpu(self.config.trainer) else "cpu")
@@ -175,6 +179,8 @@ class _Setup:
                 self.config,
                 self.family,
                 self.model_config,
+                self.family.build(self.model_config),
+                partial(self.family.loss, self.model_config),
                 steps_per_epoch=self.steps,
                 checkpoint=run.checkpoint,
             )
@@ -214,7 +220,7 @@ class _Setup:
     def _random_batches(self, batch_size: int, image_size: int) -> list[Any]:
         import torch
 
-        from training.loaders import TrainingBatch
+        from training.tasks.task import TrainingBatch
 
         generator = torch.Generator().manual_seed(0)
         batches = []

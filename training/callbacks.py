@@ -13,9 +13,9 @@ from shared.families.family import Family
 from training.checkpoint import room_for, save_weights
 from training.control import RunControl
 from training.errors import RunStopped
-from training.evaluation import evaluate
 from training.module import RunModule, autocast_of
 from training.run_folder import RunFolder
+from training.tasks import TASKS
 
 _STEP_INTERVAL_S = 0.25  # at most four step events a second
 
@@ -116,16 +116,17 @@ class EndOfEpoch(pl.Callback):
         ranks = trainer.world_size
         totals = over_ranks(
             trainer,
-            {**module.mean_terms(), "collisions": module.epoch_collisions, "images": module.epoch_images},
+            {**module.mean_terms(), **module.epoch_counts, "images": module.epoch_images},
         )
-        collisions, images = int(totals.pop("collisions")), int(totals.pop("images"))
+        images = int(totals.pop("images"))
+        counts = {name: int(totals.pop(name)) for name in module.epoch_counts}
         terms = {name: total / ranks for name, total in totals.items()}  # as many steps in each rank
         return {
             "epoch": trainer.current_epoch + 1,
             "lr": module.learning_rate.at(max(trainer.global_step - 1, 0)),
             "loss": terms.pop("loss"),
             **{f"loss_{name.removeprefix('loss_')}": value for name, value in terms.items()},
-            "collisions": collisions,
+            **counts,
             "images_per_s": round(images / train_s, 2),
         }
 
@@ -136,16 +137,21 @@ class EndOfEpoch(pl.Callback):
         due = epoch % config.eval_every_epochs == 0 or epoch == config.max_epochs
         if not due or not trainer.is_global_zero:
             return {}
-        numbers = evaluate(
-            self._family,
-            module.model_config,
-            module.evaluated_network,
-            self._val_batches,
-            device=module.device,
-            autocast=lambda: autocast_of(module),
-            channels_last=config.channels_last,
-            after_batch=lambda: stop_if_asked(self._control, self._folder.path, module.history.epochs),
-        ).numbers
+        numbers = (
+            TASKS[self._family.task]
+            .evaluate(
+                self._family,
+                module.model_config,
+                module.evaluated_network,
+                module.criterion,
+                self._val_batches,
+                device=module.device,
+                autocast=lambda: autocast_of(module),
+                channels_last=config.channels_last,
+                after_batch=lambda: stop_if_asked(self._control, self._folder.path, module.history.epochs),
+            )
+            .numbers
+        )
         return {"val_loss": numbers.pop("loss"), **numbers}
 
     def _save_weights(self, module: RunModule, is_best: bool) -> None:

@@ -75,6 +75,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def load_buffers(part: nn.Module, checkpoint: Path, name: str) -> None:
+    """Read the state of a run's `name` part, such as its criterion, from a checkpoint into `part`."""
+    state = read_checkpoint(checkpoint)["state_dict"]
+    prefix = f"{name}."
+    part.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    )
+
+
 def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

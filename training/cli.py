@@ -149,21 +149,20 @@ def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *
         fail(str(error), hint=f"`sightline data check {config.data.path}` names every defect")
     except TrainingError as error:
         fail(str(error))
-    print_json(summary.as_json()) if as_json else _show(summary)
+    print_json(summary.as_json()) if as_json else _show(summary, config.family)
 
 
-def _show(summary: "RunSummary") -> None:
+def _show(summary: "RunSummary", family: str) -> None:
     from rich.table import Table
+
+    from shared.families.registry import family_task
+    from training.tasks import TASKS
 
     table = Table(box=None, pad_edge=False, show_header=False)
     ended = f"{summary.epochs} epochs{', stopped early' if summary.stopped_early else ''}"
     table.add_row("run", f"{summary.run_id}: {ended}, best {summary.best_epoch}, {summary.seconds:.0f} s")
-    for key in ("ap50", "ap", "precision", "recall", "f1"):
-        value = summary.metrics[key]
-        table.add_row(f"{key} ({summary.evaluated_on})", "undefined" if value is None else f"{value:.3f}")
-    best, threshold = summary.metrics["best_f1"], summary.metrics["best_f1_threshold"]
-    if best is not None and threshold is not None:
-        table.add_row(f"best f1 ({summary.evaluated_on})", f"{best:.3f} at a score of {threshold:.2f}")
+    for what, value in TASKS[family_task(family)].summary(summary.metrics, summary.per_class):
+        table.add_row(f"{what} ({summary.evaluated_on})", value)
     table.add_row("folder", str(summary.run_dir))
     table.add_row("next", f"sightline export {summary.run_id}")
     out.print(table, soft_wrap=True)

@@ -10,6 +10,7 @@ import queue
 import signal
 import socket
 from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import Any
 
 import torch.multiprocessing as mp
@@ -45,13 +46,20 @@ class _Relay:
         self.events.put((type, data))
 
 
-def fit_on_devices(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl) -> None:
+def fit_on_devices(
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits[Any],
+    control: RunControl,
+    *,
+    data_root: Path | None = None,
+) -> None:
     """Run `training.engine.fit` in `trainer.devices` processes; raises what the first to fail raised."""
     context = mp.get_context("spawn")
     relay = _Relay(context)
     started = mp.start_processes(
         _rank_main,
-        args=(config, folder, splits, relay, _free_port()),
+        args=(config, folder, splits, relay, _free_port(), data_root),
         nprocs=config.trainer.devices,
         join=False,
         start_method="spawn",
@@ -92,7 +100,13 @@ def _pass_on(relay: _Relay, control: RunControl) -> BaseException | None:
 
 
 def _rank_main(
-    rank: int, config: RunConfig, folder: RunFolder, splits: Splits, relay: _Relay, port: int
+    rank: int,
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits[Any],
+    relay: _Relay,
+    port: int,
+    data_root: Path | None,
 ) -> None:
     from training.engine import fit
 
@@ -109,7 +123,7 @@ def _rank_main(
 
         torch.set_num_threads(config.trainer.num_threads)
     try:
-        fit(config, folder, splits, relay, rank=rank)
+        fit(config, folder, splits, relay, rank=rank, data_root=data_root)
     except (TrainingError, RunStopped) as error:
         relay.events.put(("failure", {"error": error}))
         raise

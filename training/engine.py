@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -13,8 +14,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from shared.config import RunConfig, TrainerConfig
 from shared.data.splits import Splits
-from shared.data.torch_dataset import DetectionDataset
-from shared.data.transforms import build_augmentation
 from shared.families.registry import config_class, get_family
 from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch, stop_if_asked
 from training.checkpoint import AtomicCheckpointIO, read_checkpoint
@@ -24,6 +23,7 @@ from training.loaders import evaluation_loader, training_loader
 from training.module import RunModule
 from training.run_folder import RunFolder
 from training.splits import usable_data
+from training.tasks import TASKS
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -51,14 +51,24 @@ def resolve_precision(config: TrainerConfig) -> Precision:
 
 
 @usable_data()
-def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunControl, *, rank: int = 0) -> None:
+def fit(
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits[Any],
+    control: RunControl,
+    *,
+    rank: int = 0,
+    data_root: Path | None = None,
+) -> None:
     """Train until max_epochs or early stopping, from checkpoints/last.ckpt where there is one.
 
     Leaves weights, checkpoint and results.csv in `folder`. Raises RunStopped, NonFiniteLoss, DiskFull.
-    `rank` is this process's place among the `trainer.devices` processes that training.devices starts.
+    `rank` is this process's place among the `trainer.devices` processes that training.devices starts;
+    relative paths of files to start from are taken from `data_root`.
     """
     trainer_config, data = config.trainer, config.data
     family = get_family(config.family)
+    task = TASKS[family.task]
     model_config = config_class(config.family)(**config.model)
     size = family.input_size(model_config)
     gpu = uses_gpu(trainer_config)
@@ -68,19 +78,18 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
     def stop_while_loading() -> None:
         stop_if_asked(control, folder.path, first_epoch)
 
-    train_set = DetectionDataset(
+    train_set = task.dataset(
         splits.train,
         size,
-        augmentation=build_augmentation(config.augmentation),
+        augmentation=config.augmentation,
         seed=config.seed,
         cache=data.cache,
         on_image=stop_while_loading,
     )
-    val_set = DetectionDataset(splits.val, size, cache=data.cache, on_image=stop_while_loading)
+    val_set = task.dataset(splits.val, size, cache=data.cache, on_image=stop_while_loading)
     train_batches = training_loader(
         train_set,
-        family,
-        model_config,
+        task.training_collate(family, model_config),
         batch_size=trainer_config.batch_size,
         num_workers=data.num_workers,
         seed=config.seed,
@@ -100,13 +109,23 @@ def fit(config: RunConfig, folder: RunFolder, splits: Splits, control: RunContro
             f"an epoch is one step of {train_batches.batch_size}",
         )
     val_batches = evaluation_loader(
-        val_set, family, model_config, batch_size=trainer_config.batch_size, num_workers=data.num_workers
+        val_set,
+        task.evaluation_collate(family, model_config, val_set),
+        batch_size=trainer_config.batch_size,
+        num_workers=data.num_workers,
     )
     torch.manual_seed(config.seed)  # the first weights
+    network = family.build(model_config)
+    if checkpoint is None:
+        note = task.start(network, model_config, data_root or Path())
+        if note and rank == 0:
+            control.report("log", message=note)
     module = RunModule(
         config,
         family,
         model_config,
+        network,
+        task.criterion(family, model_config, splits.train),
         steps_per_epoch=math.ceil(len(train_batches) / trainer_config.accumulate_grad_batches),
         checkpoint=folder.checkpoint,
     )

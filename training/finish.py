@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import platform
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,17 @@ import torch
 
 from shared.config import RunConfig
 from shared.core.files import write_atomic
-from shared.data.dataset import DetectionSet
 from shared.data.splits import Splits
-from shared.data.torch_dataset import DetectionDataset
-from shared.families.registry import config_class, get_family
+from shared.families.registry import config_class, family_task, get_family
 from training.callbacks import stop_if_asked
-from training.checkpoint import load_weights, room_for
+from training.checkpoint import load_buffers, load_weights, room_for
 from training.control import RunControl
 from training.engine import resolve_precision, uses_gpu
-from training.evaluation import Evaluation, evaluate
 from training.loaders import evaluation_loader
 from training.run_folder import RunFolder
 from training.splits import usable_data
+from training.tasks import TASKS
+from training.tasks.task import Evaluation
 from training.tracking import Tracker
 
 _LIBRARIES = ("sightline", "torch", "lightning", "numpy", "opencv-python-headless", "albumentations")
@@ -33,7 +33,7 @@ _EXAMPLES = 8
 def finish(
     config: RunConfig,
     folder: RunFolder,
-    splits: Splits,
+    splits: Splits[Any],
     control: RunControl,
     tracker: Tracker,
     history: dict[str, Any],
@@ -42,16 +42,27 @@ def finish(
 
     Returns what metrics.json holds.
     """
-    from training.plots import write_plots
-
+    task = TASKS[family_task(config.family)]
+    last_epoch = len(history["rows"])
     control.report("log", message=f"evaluating the best weights (epoch {history['best_epoch']})")
-    evaluations = {"val": evaluate_weights(config, folder, splits.val, control, len(history["rows"]))}
+    evaluations = {"val": evaluate_weights(config, folder, splits, splits.val, control, last_epoch)}
     if splits.test is not None and len(splits.test):
-        evaluations["test"] = evaluate_weights(config, folder, splits.test, control, len(history["rows"]))
+        evaluations["test"] = evaluate_weights(
+            config,
+            folder,
+            splits,
+            splits.test,
+            control,
+            last_epoch,
+            thresholds=evaluations["val"].thresholds,
+        )
     evaluated_on = "test" if "test" in evaluations else "val"
     control.ensure_owned()
     with room_for(folder.metrics, folder.checkpoint):
-        plots = write_plots(folder, history["rows"], evaluations[evaluated_on], evaluated_on, splits.train)
+        plots = task.write_plots(
+            folder, history["rows"], evaluations[evaluated_on], evaluated_on, splits.train
+        )
+        results = task.write_results(folder, splits, evaluations)
         numbers = {name: evaluation.numbers for name, evaluation in evaluations.items()}
         tracked = {
             f"{split}/{name}": value for split, values in numbers.items() for name, value in values.items()
@@ -67,6 +78,7 @@ def finish(
             "monitor": config.trainer.monitor,
             "evaluated_on": evaluated_on,
             **numbers,
+            **results,
             "training_seconds": round(sum(row["seconds"] for row in history["rows"]), 3),
             "parameters": _parameter_count(config),
             "images": {name: len(part) for name, part in _parts(splits).items()},
@@ -81,35 +93,50 @@ def finish(
 
 
 def evaluate_weights(
-    config: RunConfig, folder: RunFolder, dataset: DetectionSet, control: RunControl, last_epoch: int
+    config: RunConfig,
+    folder: RunFolder,
+    splits: Splits[Any],
+    part: Any,
+    control: RunControl,
+    last_epoch: int,
+    *,
+    thresholds: list[float] | None = None,
 ) -> Evaluation:
-    """Evaluate the run's best weights on `dataset`, in single precision on one device."""
+    """Evaluate the run's best weights on `part` of `splits`, in single precision on one device."""
     family = get_family(config.family)
+    task = TASKS[family.task]
     model_config = config_class(config.family)(**config.model)
     network = family.build(model_config)
     load_weights(network, folder.weights)
     device = torch.device("cuda" if uses_gpu(config.trainer) else "cpu")
     memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+    criterion = task.criterion(family, model_config, splits.train)
+    if isinstance(criterion, torch.nn.Module):
+        load_buffers(criterion, folder.checkpoint, "criterion")
+        criterion.to(device)
+    dataset = task.dataset(part, family.input_size(model_config))
     batches = evaluation_loader(
-        DetectionDataset(dataset, family.input_size(model_config)),
-        family,
-        model_config,
+        dataset,
+        task.evaluation_collate(family, model_config, dataset),
         batch_size=config.trainer.batch_size,
         num_workers=config.data.num_workers,
     )
-    return evaluate(
+    return task.evaluate(
         family,
         model_config,
         network.to(device, memory_format=memory_format),  # type: ignore[call-overload]
+        criterion,
         batches,
         device=device,
+        autocast=nullcontext,
         channels_last=config.trainer.channels_last,
         after_batch=lambda: stop_if_asked(control, folder.path, last_epoch),
         examples=_EXAMPLES,
+        thresholds=thresholds,
     )
 
 
-def _parts(splits: Splits) -> dict[str, DetectionSet]:
+def _parts(splits: Splits[Any]) -> dict[str, Any]:
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {name: part for name, part in parts.items() if part is not None}
 

@@ -7,14 +7,13 @@ from typing import Any
 
 from shared.core.files import write_atomic
 
-HIGHER_IS_BETTER = {"ap": True, "ap50": True, "val_loss": False}
-
 
 class History:
     """Rows of results.csv in order, one per epoch, and the best of them by the monitored number."""
 
-    def __init__(self, monitor: str, patience: int | None) -> None:
+    def __init__(self, monitor: str, patience: int | None, *, higher_is_better: bool) -> None:
         self._monitor, self._patience = monitor, patience
+        self._sign = 1 if higher_is_better else -1
         self.rows: list[dict[str, float | int | None]] = []
         self.best_epoch = 0
         self._best_rank: tuple[float, float] | None = None
@@ -40,8 +39,7 @@ class History:
         value = row.get(self._monitor)
         if value is None:
             return False
-        sign = 1 if HIGHER_IS_BETTER[self._monitor] else -1
-        rank = (sign * value, -row["val_loss"])
+        rank = (self._sign * value, -row["val_loss"])
         if self._best_rank is None or rank > self._best_rank:
             self._best_rank, self.best_epoch, self._evaluations_since_best = rank, row["epoch"], 0
             return True

@@ -2,50 +2,27 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from shared.data.dataset import DetectionRecord
-from shared.data.torch_dataset import Batch, DetectionDataset, Sample, collate
-from shared.families.family import Family
-from shared.vision.letterbox import Letterbox
 
+class EpochDataset(Protocol):
+    """A torch Dataset whose samples are a function of the epoch too."""
 
-@dataclass
-class TrainingBatch:
-    """images uint8 [N, H, W, 3] RGB, and the family's targets for them."""
+    def __len__(self) -> int: ...
 
-    images: Tensor
-    targets: Any
+    def __getitem__(self, index: int) -> Any: ...
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
-        return TrainingBatch(self.images.to(device, non_blocking=non_blocking), self.targets.to(device))
-
-    def pin_memory(self) -> "TrainingBatch":
-        return TrainingBatch(self.images.pin_memory(), self.targets)
-
-
-@dataclass
-class EvaluationBatch:
-    """images uint8 [N, H, W, 3] RGB, the records and letterboxes they came from, and targets for the loss."""
-
-    images: Tensor
-    records: list[DetectionRecord]
-    letterboxes: list[Letterbox]
-    targets: Any
+    def set_epoch(self, epoch: int) -> None: ...
 
 
 class EpochSampler(Sampler[int]):
     """Yields indices: a permutation of the data set drawn from (seed, epoch), this rank's share of it."""
 
-    def __init__(self, dataset: DetectionDataset, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, dataset: EpochDataset, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self._dataset, self._seed, self._rank, self._world_size = dataset, seed, rank, world_size
         self.set_epoch(0)
 
@@ -64,9 +41,8 @@ class EpochSampler(Sampler[int]):
 
 
 def training_loader(
-    dataset: DetectionDataset,
-    family: Family,
-    model_config: Any,
+    dataset: EpochDataset,
+    collate: Callable[[list[Any]], Any],
     *,
     batch_size: int,
     num_workers: int,
@@ -76,7 +52,7 @@ def training_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Return the loader of TrainingBatch. The last, smaller batch of an epoch is left out.
+    """Return the loader of what `collate` makes of samples. The last, smaller batch of an epoch is left out.
 
     (A batch of one would spoil the batch statistics; the permutation leaves out other images each epoch.)
     Fewer images than a batch are one smaller batch; with fewer images than ranks there is none.
@@ -86,24 +62,24 @@ def training_loader(
     sampler = EpochSampler(dataset, seed, rank, world_size)
     sampler.set_epoch(first_epoch)
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type] # it has what a Dataset needs
         batch_size=max(1, min(batch_size, len(sampler))),
         sampler=sampler,
         drop_last=True,
-        collate_fn=partial(_collate_training, family.encode_targets, model_config),
+        collate_fn=collate,
         pin_memory=pin_memory,
         **_worker_arguments(num_workers),
     )
 
 
 def evaluation_loader(
-    dataset: DetectionDataset, family: Family, model_config: Any, *, batch_size: int, num_workers: int
+    dataset: EpochDataset, collate: Callable[[list[Any]], Any], *, batch_size: int, num_workers: int
 ) -> DataLoader[Any]:
-    """Return the loader of EvaluationBatch, in order, every image once."""
+    """Return the loader of what `collate` makes of samples, in order, every image once."""
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type] # it has what a Dataset needs
         batch_size=batch_size,
-        collate_fn=partial(_collate_evaluation, family.encode_targets, model_config, dataset.dataset.records),
+        collate_fn=collate,
         **_worker_arguments(num_workers),
     )
 
@@ -121,27 +97,3 @@ def _worker_arguments(num_workers: int) -> dict[str, Any]:
 def _leave_interrupts(worker: int) -> None:
     """Let Ctrl-C, which a terminal sends to every process, stop the run by way of the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
-    batch = collate(samples)
-    return TrainingBatch(batch["images"], _targets(encode_targets, model_config, batch))
-
-
-def _collate_evaluation(
-    encode_targets: Any, model_config: Any, records: list[DetectionRecord], samples: list[Sample]
-) -> EvaluationBatch:
-    batch = collate(samples)
-    return EvaluationBatch(
-        batch["images"],
-        [records[index] for index in batch["indices"]],
-        batch["letterboxes"],
-        _targets(encode_targets, model_config, batch),
-    )
-
-
-def _targets(encode_targets: Any, model_config: Any, batch: Batch) -> Any:
-    height, width = batch["images"].shape[1:3]
-    return encode_targets(
-        model_config, batch["boxes"], batch["labels"], (height, width), batch["ignored_boxes"]
-    )

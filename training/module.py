@@ -14,28 +14,38 @@ from shared.config import RunConfig
 from shared.families.family import Family
 from training.ema import WeightAverage
 from training.errors import NonFiniteLoss
-from training.evaluation import as_float32
-from training.history import HIGHER_IS_BETTER, History
-from training.loaders import TrainingBatch
-from training.network_input import network_input
+from training.history import History
+from training.network_input import as_float32, network_input
 from training.optimization import LearningRate, build_optimizer, scaled_lr, set_lr
+from training.tasks import TASKS
+from training.tasks.task import Criterion, TrainingBatch
 
 
 class RunModule(pl.LightningModule):
     """Network, weight average, learning rate and history: everything that a checkpoint holds of a run.
 
-    It knows no model: the family builds the network, and gives a dict of named loss terms of which `loss` is
-    differentiated. The loss is computed in single precision, outside autocast.
+    It knows no model: the criterion gives a dict of named loss terms, of which `loss` is differentiated, for
+    what the network gives. The loss is computed in single precision, outside autocast.
     """
 
     def __init__(
-        self, config: RunConfig, family: Family, model_config: Any, *, steps_per_epoch: int, checkpoint: Path
+        self,
+        config: RunConfig,
+        family: Family,
+        model_config: Any,
+        network: nn.Module,
+        criterion: Criterion,
+        *,
+        steps_per_epoch: int,
+        checkpoint: Path,
     ) -> None:
         super().__init__()
         self.run_config, self.family, self.model_config = config, family, model_config
+        self.criterion = criterion
+        monitors = TASKS[family.task].monitors
         self.steps_per_epoch = steps_per_epoch
         self.checkpoint = checkpoint
-        self.network: nn.Module = family.build(model_config)
+        self.network = network
         if config.trainer.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decay = config.trainer.ema_decay
@@ -46,9 +56,13 @@ class RunModule(pl.LightningModule):
             self.base_lr,
             steps_per_epoch,
             config.trainer.max_epochs,
-            higher_is_better=HIGHER_IS_BETTER[config.schedule.monitor],
+            higher_is_better=monitors[config.schedule.monitor],
         )
-        self.history = History(config.trainer.monitor, config.trainer.early_stopping_patience)
+        self.history = History(
+            config.trainer.monitor,
+            config.trainer.early_stopping_patience,
+            higher_is_better=monitors[config.trainer.monitor],
+        )
         self.start_epoch_totals()
 
     @property
@@ -68,20 +82,21 @@ class RunModule(pl.LightningModule):
         self._term_sums: dict[str, Tensor] = {}
         self.epoch_steps = 0
         self.epoch_images = 0
-        self.epoch_collisions = 0
+        self.epoch_counts: dict[str, int] = {}
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
         images = network_input(batch.images, channels_last=self.run_config.trainer.channels_last)
         outputs = self.network(images)
         with torch.autocast(self.device.type, enabled=False):
-            losses = self.family.loss(self.model_config, as_float32(outputs), batch.targets)
+            losses = self.criterion(as_float32(outputs), batch.targets)
         self._require_finite(losses)
         for name, term in losses.items():
             # Sums stay on the device: reading one would wait for it.
             self._term_sums[name] = self._term_sums.get(name, 0) + term.detach()
         self.epoch_steps += 1
         self.epoch_images += len(batch.images)
-        self.epoch_collisions += batch.targets.collisions
+        for name, count in batch.counts.items():
+            self.epoch_counts[name] = self.epoch_counts.get(name, 0) + count
         return losses["loss"]
 
     def optimizer_step(

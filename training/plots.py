@@ -1,46 +1,20 @@
-"""The run in pictures. matplotlib is imported on use and never opens a window."""
+"""What the plots of every task share. matplotlib is imported on use and never opens a window."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from shared.core.files import atomic_path
-from shared.data.dataset import DetectionSet
-from shared.data.loading import load_image
-from shared.vision.boxes import Detections
-from shared.vision.drawing import draw_boxes, draw_detections
-from training.evaluation import Evaluation
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 110
-_TILE_PX = 480
 
 
-def write_plots(
-    folder: RunFolder,
-    rows: list[dict[str, Any]],
-    evaluation: Evaluation,
-    split: str,
-    train: DetectionSet,
-) -> list[Path]:
-    """Write every plot into the run folder and return their paths.
-
-    loss: training and validation loss and AP by epoch; pr, f1, confusion: of `evaluation` on `split`;
-    labels: where and how large the training boxes are; predictions: labels beside detections.
-    """
-    names = train.class_names
-    figures = {
-        "loss": loss_curves(rows),
-        "pr": precision_recall(evaluation, split),
-        "f1": f1_curve(evaluation, split),
-        "confusion": confusion(evaluation, split, names),
-        "labels": label_statistics(train),
-        "predictions": predictions(evaluation, split, names),
-    }
+def save_figures(folder: RunFolder, figures: Mapping[str, "Figure"]) -> list[Path]:
+    """Write each figure into the run folder as plots/<name>.png; return their paths."""
     paths = []
     for name, figure in figures.items():
         path = folder.plots / f"{name}.png"
@@ -50,139 +24,30 @@ def write_plots(
     return paths
 
 
-def loss_curves(rows: list[dict[str, Any]]) -> "Figure":
-    """Loss and its terms on the left, validation AP on the right, by epoch."""
-    figure = _figure(10, 4)
+def loss_curves(rows: list[dict[str, Any]], numbers: Mapping[str, str]) -> "Figure":
+    """Loss and its terms on the left, validation `numbers` (label by name) on the right, by epoch."""
+    figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     for name in ("loss", "val_loss"):
         left.plot(
-            *_defined(rows, name), label={"loss": "training", "val_loss": "validation"}[name], linewidth=2
+            *defined(rows, name), label={"loss": "training", "val_loss": "validation"}[name], linewidth=2
         )
     for name in [key for key in rows[0] if key.startswith("loss_")]:
-        left.plot(*_defined(rows, name), label=name.removeprefix("loss_"), linewidth=1, linestyle="--")
+        left.plot(*defined(rows, name), label=name.removeprefix("loss_"), linewidth=1, linestyle="--")
     left.set(xlabel="epoch", ylabel="loss", title="Loss", yscale="log")
-    for name, label in (("ap50", "AP50"), ("ap", "AP 50:95"), ("f1", "F1")):
-        right.plot(*_defined(rows, name), label=label, linewidth=2)
+    for name, label in numbers.items():
+        right.plot(*defined(rows, name), label=label, linewidth=2)
     right.set(xlabel="epoch", title="Validation", ylim=(0, 1.02))
     for axes in (left, right):
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _finish(axes)
+        finish_axes(axes)
     return figure
 
 
-def precision_recall(evaluation: Evaluation, split: str) -> "Figure":
-    """Precision over recall at IoU 0.5, with the serving threshold marked."""
-    figure = _figure(5, 4.4)
-    axes = figure.subplots()
-    curve, numbers = evaluation.curves["pr_curve"], evaluation.numbers
-    axes.plot(curve["recall"], curve["precision"], linewidth=2, label=f"AP50 {_text(numbers['ap50'])}")
-    axes.plot(
-        [numbers["recall"] or 0.0],
-        [numbers["precision"] or 0.0],
-        "o",
-        label=f"score ≥ {evaluation.curves['score_threshold']:g}",
-    )
-    axes.set(xlabel="recall", ylabel="precision", title=f"Precision and recall ({split})")
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    _finish(axes)
-    return figure
-
-
-def f1_curve(evaluation: Evaluation, split: str) -> "Figure":
-    """F1, precision and recall over the score threshold."""
-    figure = _figure(5, 4.4)
-    axes = figure.subplots()
-    curve, numbers = evaluation.curves["pr_curve"], evaluation.numbers
-    scores = curve["score"][::-1]  # rising; between two scores the higher one's value holds
-    for name in ("precision", "recall"):
-        axes.plot(scores, curve[name][::-1], linewidth=1, label=name, drawstyle="steps-pre")
-    label = f"F1 (best {_text(numbers['best_f1'])})"
-    axes.plot(scores, curve["f1"][::-1], linewidth=2, label=label, drawstyle="steps-pre")
-    axes.axvline(evaluation.curves["score_threshold"], color="grey", linestyle=":", label="serving threshold")
-    axes.set(xlabel="score threshold", title=f"F1 ({split})", xlim=(0, 1), ylim=(0, 1.02))
-    _finish(axes)
-    return figure
-
-
-def confusion(evaluation: Evaluation, split: str, class_names: list[str]) -> "Figure":
-    """Counts of truth against prediction at the serving threshold; last row invented, last column missed."""
-    matrix = np.asarray(evaluation.curves["confusion"])
-    side = 2.6 + 0.5 * len(matrix)
-    figure = _figure(side + 0.8, side)
-    axes = figure.subplots()
-    axes.imshow(matrix, cmap="Blues", vmin=0)
-    for (row, column), count in np.ndenumerate(matrix):
-        nobody = row == column == len(matrix) - 1  # background taken for background is not counted
-        colour = "white" if count > matrix.max() / 2 else "black"
-        axes.text(column, row, "–" if nobody else str(count), ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(matrix)), [*class_names, "missed"])
-    axes.set_yticks(range(len(matrix)), [*class_names, "invented"])
-    axes.set(
-        xlabel="predicted",
-        ylabel="truth",
-        title=f"Score ≥ {evaluation.curves['score_threshold']:g} ({split})",
-    )
-    return figure
-
-
-def label_statistics(train: DetectionSet) -> "Figure":
-    """Sizes, centres and counts of the training boxes, relative to their images."""
-    figure = _figure(12, 3.8)
-    sizes_axes, centres_axes, counts_axes = figure.subplots(1, 3)
-    centres, sizes = [np.zeros((0, 2))], [np.zeros((0, 2))]
-    for record in train.records:
-        boxes, scale = record.boxes[~record.ignore], np.array([record.width, record.height])
-        centres.append((boxes[:, :2] + boxes[:, 2:]) / 2 / scale)
-        sizes.append((boxes[:, 2:] - boxes[:, :2]) / scale)
-    centre, size = np.concatenate(centres), np.concatenate(sizes)
-    sizes_axes.scatter(size[:, 0], size[:, 1], s=6, alpha=0.4)
-    sizes_axes.set(xlabel="width / image width", ylabel="height / image height", title=f"{len(size)} boxes")
-    sizes_axes.set(xlim=(0, None), ylim=(0, None))
-    centres_axes.hist2d(centre[:, 0], centre[:, 1], bins=24, range=[[0, 1], [0, 1]], cmap="Blues")
-    centres_axes.invert_yaxis()
-    centres_axes.set(xlabel="x / image width", ylabel="y / image height", title="Centres")
-    counts = np.array([int((~record.ignore).sum()) for record in train.records])
-    counts_axes.hist(counts, bins=np.arange(counts.max() + 2) - 0.5, rwidth=0.9)
-    counts_axes.set(xlabel="boxes in an image", ylabel="images", title=f"{len(counts)} training images")
-    return figure
-
-
-def predictions(evaluation: Evaluation, split: str, class_names: list[str]) -> "Figure":
-    """Each image twice: with its labels, and with the detections above the serving threshold."""
-    pairs = evaluation.examples
-    columns = 2 if len(pairs) > 1 else 1
-    lines = -(-len(pairs) // columns)
-    figure = _figure(6.4 * columns, 3.0 * lines + 0.4)
-    grid = figure.subplots(lines, columns * 2, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for number, (record, detections) in enumerate(pairs):
-        line, column = divmod(number, columns)
-        image = load_image(record)
-        tile, scale = _tile(image)
-        left, right = grid[line, 2 * column : 2 * column + 2]
-        boxes, labels = record.boxes[~record.ignore] * scale, record.labels[~record.ignore].tolist()
-        left.imshow(draw_boxes(tile, boxes, [""] * len(boxes), labels))
-        left.set_title(f"labels: {len(boxes)}", fontsize=8)
-        scaled = Detections(detections.boxes * scale, detections.scores, detections.labels)
-        right.imshow(draw_detections(tile, scaled, class_names))
-        right.set_title(f"predictions: {len(detections)}", fontsize=8)
-    figure.suptitle(f"Labels beside predictions ({split})")
-    return figure
-
-
-def _tile(image: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """Return the image with a long side of _TILE_PX, and the factor; captions are drawn after this."""
-    import cv2
-
-    scale = _TILE_PX / max(image.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=method), np.float32(scale)
-
-
-def _figure(width_in: float, height_in: float) -> "Figure":
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """Return an empty figure of this size in inches that no global state holds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -191,16 +56,18 @@ def _figure(width_in: float, height_in: float) -> "Figure":
     return figure
 
 
-def _finish(axes: Any) -> None:
+def finish_axes(axes: Any) -> None:
+    """Add what all axes with curves have: a faint grid and a legend."""
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
 
-def _defined(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def defined(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
     """Epochs and values of the rows that hold `name`."""
     defined = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
     return [epoch for epoch, _ in defined], [value for _, value in defined]
 
 
-def _text(value: float | None) -> str:
+def text(value: float | None) -> str:
+    """Three decimals, or the word for a number that there is not."""
     return "undefined" if value is None else f"{value:.3f}"

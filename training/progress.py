@@ -12,10 +12,15 @@ class Progress:
     """A RunControl in front of another: passes everything on, records epochs, and shows what is asked for."""
 
     def __init__(
-        self, control: RunControl, tracker: Tracker, *, show: Literal["bar", "lines", "none"]
+        self,
+        control: RunControl,
+        tracker: Tracker,
+        *,
+        show: Literal["bar", "lines", "none"],
+        headline: tuple[str, ...],
     ) -> None:
-        self._control, self._tracker = control, tracker
-        self._bar = _Bar() if show == "bar" else None
+        self._control, self._tracker, self._headline = control, tracker, headline
+        self._bar = _Bar(headline[0]) if show == "bar" else None
         self._lines = show == "lines"
 
     def __enter__(self) -> Self:
@@ -42,15 +47,15 @@ class Progress:
         if self._bar:
             self._bar.show(type, data)
         elif self._lines:
-            _print_line(type, data)
+            _print_line(type, data, self._headline)
         if type == "epoch" and (warning := self._tracker.log_epoch(data)):
             self.report("log", message=warning)
 
 
 class _Bar:
-    """Epoch, loss, AP50, images a second and the time left."""
+    """Epoch, loss, the number to follow the run by, images a second and the time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, followed: str) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -59,12 +64,14 @@ class _Bar:
         self.rich = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}  ap50 {task.fields[ap50]}"),
+            TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}"),
+            TextColumn(followed + " {task.fields[followed]}"),
             TextColumn("{task.fields[rate]} images/s"),
             TimeRemainingColumn(),
             console=err,
         )
-        self._task = self.rich.add_task("preparing", total=None, loss="–", ap50="–", rate="–")
+        self._task = self.rich.add_task("preparing", total=None, loss="–", followed="–", rate="–")
+        self._followed = followed
 
     def show(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "log":
@@ -78,11 +85,11 @@ class _Bar:
                 loss=f"{data['loss']:.3f}",
             )
         elif kind == "epoch":
-            ap50 = data.get("ap50")
+            followed = data.get(self._followed)
             total = self.rich.tasks[0].total
             fields = {"loss": f"{data['loss']:.3f}", "rate": f"{data['images_per_s']:.1f}"}
-            if ap50 is not None:
-                fields["ap50"] = f"{ap50:.3f}"
+            if followed is not None:
+                fields["followed"] = f"{followed:.3f}"
             self.rich.update(
                 self._task,
                 completed=total * data["epoch"] / data["max_epochs"] if total else None,
@@ -91,13 +98,11 @@ class _Bar:
             self.rich.tasks[0].fields |= fields
 
 
-def _print_line(kind: str, data: dict[str, Any]) -> None:
+def _print_line(kind: str, data: dict[str, Any], headline: tuple[str, ...]) -> None:
     from shared.cli.console import err
 
     if kind == "epoch":
-        numbers = {
-            name: data[name] for name in ("loss", "val_loss", "ap50", "ap") if data.get(name) is not None
-        }
+        numbers = {name: data[name] for name in ("loss", "val_loss", *headline) if data.get(name) is not None}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         text = f"epoch {data['epoch']}/{data['max_epochs']}  {shown}  {data['images_per_s']:.1f} images/s"
     elif kind == "log":

@@ -22,6 +22,7 @@ from training.finish import finish
 from training.progress import Progress
 from training.run_folder import RunFolder
 from training.splits import load_splits
+from training.tasks import TASKS
 from training.tracking import Tracker
 
 # A resumed run may differ in these: they change how fast it goes or how long, not what an epoch does (but
@@ -39,7 +40,10 @@ _FREE_ON_RESUME = (
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """What a run came to; `metrics` are the best weights' numbers on `evaluated_on` (test, or else val)."""
+    """What a run came to; `metrics` are the best weights' numbers on `evaluated_on` (test, or else val).
+
+    `per_class` are those numbers by class, for tasks that tell classes apart.
+    """
 
     run_id: str
     run_dir: Path
@@ -48,6 +52,7 @@ class RunSummary:
     stopped_early: bool
     evaluated_on: str
     metrics: dict[str, float | None]
+    per_class: dict[str, dict[str, Any]]
     parameters: int
     training_seconds: float
     seconds: float
@@ -78,24 +83,28 @@ def train(
     started_s = time.monotonic()
     folder = RunFolder(run_dir)
     family = get_family(config.family)
+    task = TASKS[family.task]
     class_names = family.class_names(config_class(config.family)(**config.model))
     resolve_precision(config.trainer)  # refuses what this machine cannot do before anything is written
     _claim_folder(folder, config, class_names)
     tracker = Tracker(config, folder, mlflow_uri)
-    with Progress(control or Unattended(), tracker, show=progress) as listener, _threads(config):
+    with (
+        Progress(control or Unattended(), tracker, show=progress, headline=task.headline) as listener,
+        _threads(config),
+    ):
         data_path = (data_root or Path()) / config.data.path
         splits = load_splits(
+            task,
             config.data,
             data_path,
             class_names,
             config.seed,
             lambda text: listener.report("log", message=text),
         )
+        task.write_inputs(folder, config, splits)
         if not _is_fitted(folder, config):
-            if config.trainer.devices > 1:
-                fit_on_devices(config, folder, splits, listener)
-            else:
-                fit(config, folder, splits, listener)
+            train_all = fit_on_devices if config.trainer.devices > 1 else fit
+            train_all(config, folder, splits, listener, data_root=data_root)
         history = _history(folder)
         metrics = finish(config, folder, splits, listener, tracker, history)
     return RunSummary(
@@ -106,6 +115,7 @@ def train(
         stopped_early=len(history["rows"]) < config.trainer.max_epochs,
         evaluated_on=metrics["evaluated_on"],
         metrics=metrics[metrics["evaluated_on"]],
+        per_class=metrics.get("per_class", {}).get(metrics["evaluated_on"], {}),
         parameters=metrics["parameters"],
         training_seconds=metrics["training_seconds"],
         seconds=round(time.monotonic() - started_s, 3),

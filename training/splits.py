@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shared.config import DataConfig
 from shared.data.formats import DatasetUnreadable
-from shared.data.splits import Splits, read_splits
+from shared.data.splits import Splits
 from training.errors import DataUnusable
+from training.tasks.task import TrainingTask
 
 
 @contextmanager
@@ -21,26 +23,30 @@ def usable_data() -> Iterator[None]:
 
 
 def load_splits(
-    config: DataConfig, path: Path, class_names: list[str], seed: int, log: Callable[[str], None]
-) -> Splits:
-    """Read the splits that `config` names, as `shared.data.splits.read_splits` does.
+    task: TrainingTask,
+    config: DataConfig,
+    path: Path,
+    class_names: list[str],
+    seed: int,
+    log: Callable[[str], None],
+) -> Splits[Any]:
+    """Read the splits that `config` names, as the task does.
 
     Raises DataUnusable, also where there is nothing to train on or to judge by.
     """
     try:
-        splits = read_splits(config, path, class_names, seed)
+        splits: Splits[Any] = task.read_splits(config, path, class_names, seed)
     except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise DataUnusable(str(error)) from error
     _tell(config, path, splits, log)
     for name, part in (("training", splits.train), ("validation", splits.val)):
         if not len(part):
             raise DataUnusable(f"the {name} split of {path} holds no image")
-        if all(record.ignore.all() for record in part.records):
-            raise DataUnusable(f"no {name} image of {path} holds a box of {', '.join(class_names)}")
+    task.check_splits(splits, path, log)
     return splits
 
 
-def _tell(config: DataConfig, path: Path, splits: Splits, log: Callable[[str], None]) -> None:
+def _tell(config: DataConfig, path: Path, splits: Splits[Any], log: Callable[[str], None]) -> None:
     """Say what was decided or left out on the way, so that nothing happens silently."""
     if splits.cut_off:
         log(f"holding out {len(splits.val)} of {len(splits.train) + len(splits.val)} images for validation")

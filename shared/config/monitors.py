@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from shared.config.errors import nearest
-from shared.config.schema import Monitor, RunConfig
+from shared.config.schema import RunConfig
 
 # By task, then by number: whether more is better.
-MONITORS: Mapping[str, Mapping[Monitor, bool]] = MappingProxyType(
+MONITORS: Mapping[str, Mapping[str, bool]] = MappingProxyType(
     {
         "detection": MappingProxyType({"ap": True, "ap50": True, "val_loss": False}),
         "classification": MappingProxyType({"macro_f1": True, "map": True, "val_loss": False}),

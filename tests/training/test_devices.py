@@ -32,7 +32,7 @@ def test_an_epochs_numbers_are_those_of_all_devices():
     trainer = SimpleNamespace(strategy=strategy, world_size=2, current_epoch=0, global_step=1)
     module = SimpleNamespace(
         mean_terms=lambda: {"loss": 1.0},
-        epoch_collisions=5,
+        epoch_counts={"collisions": 5},
         epoch_images=4,
         learning_rate=SimpleNamespace(at=lambda step: 0.1),
     )

@@ -1,5 +1,6 @@
 """Numbers of detectors whose answers are known beforehand."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,7 @@ from torch import nn
 from shared.data.dataset import DetectionRecord
 from shared.families.family import DetectionFamily
 from shared.vision.letterbox import fit_letterbox
-from training.evaluation import evaluate
-from training.loaders import EvaluationBatch
+from training.tasks.detection import EvaluationBatch, evaluate
 
 
 class Answer(nn.Module):
@@ -51,7 +51,7 @@ def numbers(boxes, scores):
     targets = SimpleNamespace(to=lambda device: None)
     batch = EvaluationBatch(images, [record], [fit_letterbox((100, 200), (100, 100))], targets)
     network = Answer(boxes, scores)
-    result = evaluate(FAMILY, None, network, [batch], device=torch.device("cpu"))
+    result = evaluate(FAMILY, None, network, partial(FAMILY.loss, None), [batch], device=torch.device("cpu"))
     assert network.training, "it is put back into the mode that it was in"
     return result.numbers
 

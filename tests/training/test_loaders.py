@@ -11,8 +11,10 @@ from shared.data.dataset import DetectionRecord, DetectionSet
 from shared.data.torch_dataset import DetectionDataset
 from shared.families import get_family
 from training.loaders import evaluation_loader, training_loader
+from training.tasks import TASKS
 
 FAMILY = get_family("person")
+TASK = TASKS["detection"]
 CONFIG = FAMILY.config(image_size=64, grid_size=4)
 
 
@@ -29,7 +31,7 @@ class Pictures(DetectionDataset):
 
 def loader(count, **arguments):
     given = {"batch_size": 4, "num_workers": 0, "seed": 0, **arguments}
-    return training_loader(Pictures(count), FAMILY, CONFIG, **given)
+    return training_loader(Pictures(count), TASK.training_collate(FAMILY, CONFIG), **given)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,9 @@ def test_a_batch_that_is_not_full_is_left_out_unless_it_is_all_there_is(images, 
 
 
 def test_regions_to_ignore_reach_the_targets_of_training_and_evaluation():
-    evaluated = evaluation_loader(Pictures(2), FAMILY, CONFIG, batch_size=2, num_workers=0)
+    pictures = Pictures(2)
+    collate = TASK.evaluation_collate(FAMILY, CONFIG, pictures)
+    evaluated = evaluation_loader(pictures, collate, batch_size=2, num_workers=0)
     for batch in (*loader(2), *evaluated):
         level = batch.targets.levels[0]
         assert level.uncertain.nonzero().tolist() == [[0, 0, 0], [1, 0, 0]]
@@ -49,12 +53,13 @@ def test_regions_to_ignore_reach_the_targets_of_training_and_evaluation():
 
 def handler_in_a_worker(config, boxes, labels, size, ignored):
     handler = signal.getsignal(signal.SIGINT)
-    return SimpleNamespace(ignores_interrupts=handler == signal.SIG_IGN, config=config)
+    return SimpleNamespace(ignores_interrupts=handler == signal.SIG_IGN, config=config, collisions=0)
 
 
 def test_ctrl_c_does_not_end_loader_processes():
     family = SimpleNamespace(encode_targets=handler_in_a_worker)
-    batches = training_loader(Pictures(4), family, CONFIG, batch_size=4, num_workers=1, seed=0)
+    collate = TASK.training_collate(family, CONFIG)
+    batches = training_loader(Pictures(4), collate, batch_size=4, num_workers=1, seed=0)
     assert [batch.targets.ignores_interrupts for batch in batches] == [True]
     assert torch.utils.data.get_worker_info() is None
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN

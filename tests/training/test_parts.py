@@ -148,7 +148,7 @@ def row(epoch, ap, val_loss=1.0):
 
 
 def test_the_best_epoch_is_the_highest_and_of_equals_the_one_with_less_loss():
-    history = History("ap", patience=3)
+    history = History("ap", 3, higher_is_better=True)
     judged = [
         history.add(row(*values)) for values in ((1, 0.0, 9.0), (2, 0.0, 8.0), (3, 0.5, 8.5), (4, 0.4, 1.0))
     ]
@@ -157,18 +157,18 @@ def test_the_best_epoch_is_the_highest_and_of_equals_the_one_with_less_loss():
 
 
 def test_patience_counts_evaluations_only_and_survives_a_restart():
-    history = History("ap", patience=2)
+    history = History("ap", 2, higher_is_better=True)
     for epoch, ap in enumerate([0.5, 0.4, None], start=1):
         history.add(row(epoch, ap))
     assert not history.out_of_patience
-    restored = History("ap", patience=2)
+    restored = History("ap", 2, higher_is_better=True)
     restored.load_state_dict(history.state_dict())
     restored.add(row(4, 0.3))
     assert restored.out_of_patience
 
 
 def test_results_csv_has_every_column_and_row(tmp_path):
-    history = History("ap", None)
+    history = History("ap", None, higher_is_better=True)
     history.add({"epoch": 1, "loss": 2.0})
     history.add({"epoch": 2, "loss": 1.0, "ap": 0.5, "val_loss": 3.0})
     history.write_csv(tmp_path / "results.csv")

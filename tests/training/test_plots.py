@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.data.dataset import DetectionRecord, DetectionSet
-from training.plots import label_statistics
+from training.tasks.detection_plots import label_statistics
 
 
 def test_regions_to_ignore_are_not_counted_as_boxes():

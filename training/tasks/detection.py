@@ -1,0 +1,266 @@
+"""Detection: boxes as targets, COCO metrics over candidates after NMS, and the loss."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.config import DataConfig, RunConfig
+from shared.config.monitors import MONITORS
+from shared.config.schema import AugmentationConfig
+from shared.data.dataset import DetectionRecord, DetectionSet
+from shared.data.splits import Splits, read_splits
+from shared.data.torch_dataset import Batch, DetectionDataset, Sample, collate
+from shared.data.transforms import build_augmentation
+from shared.families.family import DetectionFamily
+from shared.metrics.detection import DetectionEvaluator
+from shared.vision.boxes import Detections
+from shared.vision.letterbox import Letterbox
+from shared.vision.nms import nms
+from training.errors import DataUnusable
+from training.network_input import as_float32, network_input
+from training.run_folder import RunFolder
+from training.tasks.task import Criterion, Evaluation, TrainingBatch
+
+# AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
+CANDIDATE_SCORE = 0.001
+
+_SCALARS = (
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar",
+    "precision",
+    "recall",
+    "f1",
+    "best_f1",
+    "best_f1_threshold",
+)
+
+
+@dataclass
+class EvaluationBatch:
+    """images uint8 [N, H, W, 3] RGB, the records and letterboxes they came from, and targets for the loss."""
+
+    images: Tensor
+    records: list[DetectionRecord]
+    letterboxes: list[Letterbox]
+    targets: Any
+
+
+class DetectionTask:
+    """Training of families that find boxes; `TrainingTask` says what each part does."""
+
+    name = "detection"
+    headline: tuple[str, ...] = ("ap50", "ap")
+    monitors: Mapping[str, bool] = MONITORS["detection"]
+
+    def read_splits(
+        self, config: DataConfig, path: Path, class_names: list[str], seed: int
+    ) -> Splits[DetectionSet]:
+        return read_splits(config, path, class_names, seed)
+
+    def check_splits(self, splits: Splits[DetectionSet], path: Path, log: Callable[[str], None]) -> None:
+        for name, part in (("training", splits.train), ("validation", splits.val)):
+            if all(record.ignore.all() for record in part.records):
+                raise DataUnusable(f"no {name} image of {path} holds a box of {', '.join(part.class_names)}")
+
+    def dataset(
+        self,
+        part: DetectionSet,
+        size: tuple[int, int],
+        *,
+        augmentation: AugmentationConfig | None = None,
+        seed: int = 0,
+        cache: Any = "none",
+        on_image: Callable[[], None] | None = None,
+    ) -> DetectionDataset:
+        changes = build_augmentation(augmentation) if augmentation else None
+        return DetectionDataset(part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image)
+
+    def training_collate(
+        self, family: DetectionFamily, model_config: Any
+    ) -> Callable[[list[Sample]], TrainingBatch]:
+        return partial(_collate_training, family.encode_targets, model_config)
+
+    def evaluation_collate(
+        self, family: DetectionFamily, model_config: Any, dataset: Any
+    ) -> Callable[[list[Sample]], EvaluationBatch]:
+        return partial(_collate_evaluation, family.encode_targets, model_config, dataset.dataset.records)
+
+    def start(self, network: nn.Module, model_config: Any, root: Path) -> None:
+        return
+
+    def criterion(self, family: DetectionFamily, model_config: Any, train: DetectionSet) -> Criterion:
+        return partial(family.loss, model_config)
+
+    def evaluate(
+        self,
+        family: DetectionFamily,
+        model_config: Any,
+        network: nn.Module,
+        criterion: Criterion,
+        batches: Iterable[EvaluationBatch],
+        *,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        channels_last: bool,
+        after_batch: Callable[[], None],
+        examples: int = 0,
+        thresholds: list[float] | None = None,
+    ) -> Evaluation:
+        return evaluate(
+            family,
+            model_config,
+            network,
+            criterion,
+            batches,
+            device=device,
+            autocast=autocast,
+            channels_last=channels_last,
+            after_batch=after_batch,
+            examples=examples,
+        )
+
+    def write_inputs(self, folder: RunFolder, config: RunConfig, splits: Splits[DetectionSet]) -> None:
+        return
+
+    def write_results(
+        self, folder: RunFolder, splits: Splits[DetectionSet], evaluations: Mapping[str, Evaluation]
+    ) -> dict[str, Any]:
+        return {}
+
+    def write_plots(
+        self,
+        folder: RunFolder,
+        rows: list[dict[str, Any]],
+        evaluation: Evaluation,
+        split: str,
+        train: DetectionSet,
+    ) -> list[Path]:
+        from training.tasks.detection_plots import write_plots
+
+        return write_plots(folder, rows, evaluation, split, train)
+
+    def summary(
+        self, metrics: Mapping[str, float | None], per_class: Mapping[str, Any]
+    ) -> list[tuple[str, str]]:
+        rows = []
+        for key in ("ap50", "ap", "precision", "recall", "f1"):
+            value = metrics[key]
+            rows.append((key, "undefined" if value is None else f"{value:.3f}"))
+        best, threshold = metrics["best_f1"], metrics["best_f1_threshold"]
+        if best is not None and threshold is not None:
+            rows.append(("best f1", f"{best:.3f} at a score of {threshold:.2f}"))
+        return rows
+
+
+@torch.no_grad()
+def evaluate(
+    family: DetectionFamily,
+    model_config: Any,
+    network: nn.Module,
+    criterion: Criterion,
+    batches: Iterable[EvaluationBatch],
+    *,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    channels_last: bool = True,
+    after_batch: Callable[[], None] = lambda: None,
+    examples: int = 0,
+) -> Evaluation:
+    """Run `network` (put into evaluation mode, and back) over `batches`.
+
+    Boxes are compared in pixels of the source images. AP uses every candidate with score ≥ 0.001 after NMS at
+    the config's IoU; precision, recall and F1 hold at the serving threshold. The loss is computed in fp32.
+    """
+    thresholds = family.default_thresholds(model_config)
+    evaluator = DetectionEvaluator(family.class_names(model_config), int(thresholds["max_detections"]))
+    score_threshold = float(thresholds["score_threshold"])
+    losses: list[float] = []
+    weights: list[int] = []
+    shown: list[tuple[DetectionRecord, Detections]] = []
+    was_training = network.training
+    network.eval()
+    try:
+        for batch in batches:
+            with autocast():
+                outputs = network(network_input(batch.images.to(device), channels_last=channels_last))
+            outputs = as_float32(outputs)
+            loss = criterion(outputs, batch.targets.to(device))["loss"]
+            losses.append(float(loss))
+            weights.append(len(batch.records))
+            found = _detections(family, model_config, outputs, batch.letterboxes, thresholds)
+            for record, detections in zip(batch.records, found, strict=True):
+                evaluator.add(
+                    detections,
+                    record.boxes,
+                    record.labels,
+                    record.ignore,
+                    record.image_id,
+                    (record.height, record.width),
+                )
+                if len(shown) < examples:
+                    shown.append((record, detections.select(detections.scores >= score_threshold)))
+            after_batch()
+    finally:
+        network.train(was_training)
+    result = evaluator.compute(score_threshold)
+    numbers: dict[str, float | None] = {"loss": float(np.average(losses, weights=weights))}
+    numbers |= {name: result[name] for name in _SCALARS}
+    curves = {name: value for name, value in result.items() if name not in _SCALARS}
+    return Evaluation(numbers, curves, shown)
+
+
+def _detections(
+    family: DetectionFamily, model_config: Any, outputs: Any, letterboxes: list[Letterbox], thresholds: Any
+) -> Iterable[Detections]:
+    """Yield each image's detections in source pixels, best first."""
+    boxes, scores, labels = (t.cpu().numpy() for t in family.decode(model_config, outputs))
+    for geometry, *arrays in zip(letterboxes, boxes, scores, labels, strict=True):
+        candidates = Detections(*arrays)
+        candidates = candidates.select(candidates.scores >= CANDIDATE_SCORE)
+        kept = candidates.select(
+            nms(
+                candidates.boxes,
+                candidates.scores,
+                candidates.labels,
+                float(thresholds["iou_threshold"]),
+                int(thresholds["max_detections"]),
+            )
+        )
+        yield Detections(geometry.to_source(kept.boxes), kept.scores, kept.labels)
+
+
+def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
+    batch = collate(samples)
+    targets = _targets(encode_targets, model_config, batch)
+    return TrainingBatch(batch["images"], targets, {"collisions": targets.collisions})
+
+
+def _collate_evaluation(
+    encode_targets: Any, model_config: Any, records: list[DetectionRecord], samples: list[Sample]
+) -> EvaluationBatch:
+    batch = collate(samples)
+    return EvaluationBatch(
+        batch["images"],
+        [records[index] for index in batch["indices"]],
+        batch["letterboxes"],
+        _targets(encode_targets, model_config, batch),
+    )
+
+
+def _targets(encode_targets: Any, model_config: Any, batch: Batch) -> Any:
+    height, width = batch["images"].shape[1:3]
+    return encode_targets(
+        model_config, batch["boxes"], batch["labels"], (height, width), batch["ignored_boxes"]
+    )

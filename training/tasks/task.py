@@ -1,0 +1,137 @@
+"""What the engine asks of a task: of detection, of classification. One file here holds each."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from shared.config import DataConfig, RunConfig
+from shared.config.schema import AugmentationConfig
+from training.run_folder import RunFolder
+
+# (network's outputs in single precision, a batch's targets) -> named weighted terms, and "loss", their sum.
+# A module where it holds anything: what is a buffer in it lies in checkpoints.
+Criterion = Callable[[Any, Any], dict[str, Tensor]]
+
+
+@dataclass
+class TrainingBatch:
+    """images uint8 [N, H, W, 3] RGB, what the criterion compares the outputs with, and what is counted."""
+
+    images: Tensor
+    targets: Any
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
+        images = self.images.to(device, non_blocking=non_blocking)
+        return TrainingBatch(images, self.targets.to(device), self.counts)
+
+    def pin_memory(self) -> "TrainingBatch":
+        return TrainingBatch(self.images.pin_memory(), self.targets, self.counts)
+
+
+@dataclass
+class Evaluation:
+    """A network's numbers on one split.
+
+    numbers: scalars by name, the loss among them. curves: what the plots need. examples: pairs of a record
+    and the network's answer. per_class: numbers by class name, for tasks that tell classes apart.
+    thresholds: what the split chose, or was given, to decide by; None where the config states it.
+    """
+
+    numbers: dict[str, float | None]
+    curves: dict[str, Any]
+    examples: list[tuple[Any, Any]]
+    per_class: dict[str, dict[str, Any]] = field(default_factory=dict)
+    thresholds: list[float] | None = None
+
+
+class TrainingTask(Protocol):
+    """The parts of training, evaluation and run folder that differ between tasks.
+
+    `family` and `model_config` are of one of the task's families; splits, sets and batches are those that the
+    task itself made.
+    """
+
+    name: str
+    headline: tuple[str, ...]  # validation numbers to follow a run by, the most telling first
+    monitors: Mapping[str, bool]  # numbers to be judged by; whether more is better
+
+    def read_splits(self, config: DataConfig, path: Path, class_names: list[str], seed: int) -> Any:
+        """Return the Splits that `config` names. Raises ValueError, DatasetUnreadable among them, OSError."""
+
+    def check_splits(self, splits: Any, path: Path, log: Callable[[str], None]) -> None:
+        """Raise DataUnusable where nothing can be learnt or judged; `log` what only bends the numbers."""
+
+    def dataset(
+        self,
+        part: Any,
+        size: tuple[int, int],
+        *,
+        augmentation: AugmentationConfig | None = None,
+        seed: int = 0,
+        cache: Any = "none",
+        on_image: Callable[[], None] | None = None,
+    ) -> Any:
+        """Return the torch Dataset, with `set_epoch`, of one split's pictures at `size` (height, width)."""
+
+    def training_collate(self, family: Any, model_config: Any) -> Callable[[list[Any]], TrainingBatch]:
+        """Return what makes a batch of samples; it can cross a process boundary."""
+
+    def evaluation_collate(
+        self, family: Any, model_config: Any, dataset: Dataset[Any]
+    ) -> Callable[[list[Any]], Any]:
+        """Return what makes a batch for `evaluate`; it can cross a process boundary."""
+
+    def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
+        """Load the weights that a run starts from, where the config names any; return what to tell of it.
+
+        Relative paths are taken from `root`. Raises DataUnusable for a file that does not fit.
+        """
+
+    def criterion(self, family: Any, model_config: Any, train: Any) -> Criterion:
+        """Return the loss, with what it needs to know of the training split."""
+
+    def evaluate(
+        self,
+        family: Any,
+        model_config: Any,
+        network: nn.Module,
+        criterion: Criterion,
+        batches: Iterable[Any],
+        *,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        channels_last: bool,
+        after_batch: Callable[[], None],
+        examples: int = 0,
+        thresholds: list[float] | None = None,
+    ) -> Evaluation:
+        """Run `network` (put into evaluation mode, and back) over `batches`; the loss is computed in fp32.
+
+        `thresholds` are those that another split chose; without them this split chooses its own, where the
+        task has any to choose.
+        """
+
+    def write_inputs(self, folder: RunFolder, config: RunConfig, splits: Any) -> None:
+        """Write into a new run folder what the run needs besides its config to be repeated."""
+
+    def write_results(
+        self, folder: RunFolder, splits: Any, evaluations: Mapping[str, Evaluation]
+    ) -> dict[str, Any]:
+        """Write files of results besides metrics.json; return what metrics.json holds besides the scalars."""
+
+    def write_plots(
+        self, folder: RunFolder, rows: list[dict[str, Any]], evaluation: Evaluation, split: str, train: Any
+    ) -> list[Path]:
+        """Draw the run; return the files."""
+
+    def summary(
+        self, metrics: Mapping[str, float | None], per_class: Mapping[str, Any]
+    ) -> list[tuple[str, str]]:
+        """Return (what, value) for a person, of the final numbers."""
