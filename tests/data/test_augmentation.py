@@ -1,9 +1,12 @@
+import albumentations
 import cv2
 import numpy as np
 import pytest
 
 from shared.config.schema import AugmentationConfig
 from shared.data.transforms import build_augmentation, sample_generator
+from shared.data.transforms.registry import AUGMENTATIONS
+from shared.vision.letterbox import PAD_VALUE
 
 RECOMMENDED = {
     "horizontal_flip": 0.5,
@@ -36,6 +39,54 @@ def test_a_flip_takes_the_boxes_along(image: np.ndarray) -> None:
     assert labels.tolist() == [0, 1]
     x, y, w, h = cv2.boundingRect((flipped[..., 0] == 255).astype(np.uint8))
     np.testing.assert_allclose(boxes[0], [x, y, x + w, y + h], atol=1e-4)
+
+
+def test_a_vertical_flip_takes_the_boxes_along(image: np.ndarray) -> None:
+    flipped, boxes, labels = only(vertical_flip=1.0)(image, BOXES, LABELS, np.random.default_rng(0))
+    assert (flipped == image[::-1]).all()
+    np.testing.assert_allclose(boxes, [[10, 30, 40, 100], [100, 60, 120, 90]], atol=1e-4)
+    assert labels.tolist() == [0, 1]
+
+
+def test_a_shift_takes_the_boxes_along_and_uncovers_grey(image: np.ndarray) -> None:
+    moves = set()
+    for seed in range(40):
+        shift = only(shift=1.0, shift_fraction=0.05)
+        moved, boxes, _ = shift(image, BOXES[:1], LABELS[:1], np.random.default_rng(seed))
+        dx, dy = boxes[0, :2] - BOXES[0, :2]
+        assert abs(dx) <= 0.05 * 160 + 1e-3
+        assert abs(dy) <= 0.05 * 120 + 1e-3
+        bright = (moved[..., 0] > 170).astype(np.uint8)
+        x, y, w, h = cv2.boundingRect(bright)
+        np.testing.assert_allclose(boxes[0], [x, y, x + w, y + h], atol=1.01)
+        if dx >= 2:
+            assert (moved[:, 0] == PAD_VALUE).all()
+        moves.add((round(float(dx)), round(float(dy))))
+    assert len(moves) > 20
+
+
+def test_a_box_that_is_shifted_out_goes_with_its_label(image: np.ndarray) -> None:
+    corner = np.array([[0, 0, 2, 2], [60, 40, 90, 80]], np.float32)
+    kept = [
+        only(shift=1.0, shift_fraction=0.3)(image, corner, LABELS, np.random.default_rng(seed))[2].tolist()
+        for seed in range(20)
+    ]
+    assert [1] in kept
+    assert all(1 in labels for labels in kept)
+
+
+def test_every_registered_augmentation_is_a_probability_of_the_config() -> None:
+    for name in AUGMENTATIONS:
+        changed = AugmentationConfig(**{name: 1.0})
+        assert getattr(changed, name) == 1.0
+        assert AUGMENTATIONS.load(name)(albumentations, changed).p == 1.0
+        assert AUGMENTATIONS.entry(name).summary
+    probabilities = {
+        name
+        for name, field in AugmentationConfig.model_fields.items()
+        if not name.endswith(("_limit", "_std", "_px", "_min", "_max", "_fraction"))
+    }
+    assert probabilities == set(AUGMENTATIONS)
 
 
 @pytest.mark.parametrize("name", ["brightness_contrast", "gaussian_noise", "motion_blur", "gamma", "clahe"])

@@ -1,4 +1,4 @@
-"""The augmentations of the person spec, on albumentations 2.0.8 (its last release under the MIT licence)."""
+"""Random changes of pictures and boxes, on albumentations 2.0.8 (its last release under the MIT licence)."""
 
 import os
 import random
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.config.schema import AugmentationConfig
+from shared.data.transforms.registry import AUGMENTATIONS
 from shared.vision.boxes import Boxes
 
 Augmentation = Callable[
@@ -31,8 +32,8 @@ def build_augmentation(config: AugmentationConfig) -> Augmentation:
 
     image: uint8 [H, W, 3] RGB; boxes: float32 [N, 4] corners in its pixels; labels: int64 [N]. Boxes follow
     every geometric change; one that leaves the picture goes together with its label. Steps run in the order
-    geometry, light, optics, sensor. The same `rng` state gives the same result. Not for use from several
-    threads at once: the library keeps the state in its transforms.
+    of AUGMENTATIONS: geometry, light, optics, sensor. The same `rng` state gives the same result. Not for
+    use from several threads at once: the library keeps the state in its transforms.
     """
     # Read at import, at which the library otherwise asks the network for a newer release.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -62,18 +63,8 @@ def build_augmentation(config: AugmentationConfig) -> Augmentation:
 
 
 def _steps(library: Any, config: AugmentationConfig) -> list[Any]:
-    contrast = config.brightness_contrast_limit
-    longest_blur_px = config.motion_blur_px - (config.motion_blur_px + 1) % 2  # odd, as every kernel is
-    gamma_percent = (config.gamma_min * 100, config.gamma_max * 100)
-    steps = [
-        library.HorizontalFlip(p=config.horizontal_flip),
-        library.RandomBrightnessContrast(contrast, contrast, p=config.brightness_contrast),
-        library.RandomGamma(gamma_percent, p=config.gamma),
-        library.CLAHE(p=config.clahe),
-        library.MotionBlur((3, longest_blur_px), p=config.motion_blur),
-        library.GaussNoise(std_range=(0.0, config.gaussian_noise_std), p=config.gaussian_noise),
-    ]
-    return [step for step in steps if step.p > 0]
+    asked_for = [name for name in AUGMENTATIONS if getattr(config, name) > 0]
+    return [AUGMENTATIONS.load(name)(library, config) for name in asked_for]
 
 
 def _unchanged(
