@@ -24,7 +24,12 @@ class BodyBudget:
         unless nothing else is held.
         """
         declared = request.headers.get("content-length", "")
-        size_bytes = int(declared) if declared.isdecimal() else self._largest_body_bytes
+        with self.hold_bytes(int(declared) if declared.isdecimal() else self._largest_body_bytes):
+            yield
+
+    @contextlib.contextmanager
+    def hold_bytes(self, size_bytes: int) -> Iterator[None]:
+        """Count so many bytes until the block ends; raises QueueFull as `hold` does."""
         if self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes:
             raise QueueFull(
                 f"bodies of {self._held_bytes:,} bytes are held already and {size_bytes:,} more would pass "

@@ -16,6 +16,8 @@ from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.session import SessionOptions
 from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.metrics import DetectorMetrics
+from services.detector.oip import routes as oip
+from services.detector.oip.problems import ERROR_FORM
 from services.detector.routes import detect, models
 from services.detector.settings import DetectorSettings, available_cores
 from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
@@ -47,12 +49,13 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         description="Finds objects in pictures, with the models that the repository calls live.",
         settings=common,
         lifespan=lifespan,
-        routers=[models.router, detect.router],
+        routers=[models.router, detect.router, oip.router],
         ready=lambda _: reasons_not_ready(detector),
         warnings=lambda _: failures(detector),
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,
         registry=metrics_registry,
+        error_forms=[ERROR_FORM],
     )
 
 

@@ -1,6 +1,7 @@
 """The HTTP application that every service starts from: problems, health, metrics, metadata in OpenAPI."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,19 +41,6 @@ class ProblemDocument(BaseModel):
     request_id: str = Field(description="The same as in the header X-Request-Id.")
 
 
-def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses=` of a route that can answer with `problems`, for OpenAPI."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for problem in problems:
-        # No `model`: FastAPI would describe that as application/json, which no problem is.
-        schema = {"$ref": "#/components/schemas/ProblemDocument"}
-        entry = responses.setdefault(
-            problem.status, {"description": "", "content": {PROBLEM_JSON: {"schema": schema}}}
-        )
-        entry["description"] = ", ".join(filter(None, (entry["description"], problem.title)))
-    return responses
-
-
 def problem_document(request_path: str, request_id: str, problem: Problem) -> dict[str, Any]:
     """Return `problem` as the members of a problem document."""
     return {
@@ -66,12 +54,60 @@ def problem_document(request_path: str, request_id: str, problem: Problem) -> di
     }
 
 
-def problem_response(request_path: str, request_id: str, problem: Problem) -> Response:
-    """Return the response that carries `problem`."""
-    document = problem_document(request_path, request_id, problem)
-    return Response(
-        orjson.dumps(document, default=str), problem.status, headers=problem.headers, media_type=PROBLEM_JSON
-    )
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """What problems look like to callers of the paths below `prefix`, and what OpenAPI says of that.
+
+    A protocol that others have laid down brings its own; everywhere else it is `PROBLEM_DETAILS`. `document`
+    makes the JSON body from the path, the id of the request and the problem.
+    """
+
+    prefix: str
+    media_type: str
+    document: Callable[[str, str, Problem], dict[str, Any]]
+    schema: type[BaseModel]
+
+    def covers(self, path: str) -> bool:
+        """Return whether `path` lies below the prefix, or is it."""
+        return path == self.prefix or path.startswith(f"{self.prefix}/")
+
+
+PROBLEM_DETAILS = ErrorForm("", PROBLEM_JSON, problem_document, ProblemDocument)
+
+
+def problem_responses(
+    *problems: type[Problem], form: ErrorForm = PROBLEM_DETAILS
+) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of a route that can answer with `problems`, for OpenAPI."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in problems:
+        # No `model`: FastAPI would describe that as application/json, which no problem document is.
+        schema = {"$ref": f"#/components/schemas/{form.schema.__name__}"}
+        entry = responses.setdefault(
+            problem.status, {"description": "", "content": {form.media_type: {"schema": schema}}}
+        )
+        entry["description"] = ", ".join(filter(None, (entry["description"], problem.title)))
+    return responses
+
+
+class _Responder:
+    """Builds the response that carries a problem, in the form that belongs to the path."""
+
+    def __init__(self, forms: Sequence[ErrorForm]) -> None:
+        self.forms = tuple(forms)
+
+    def form(self, path: str) -> ErrorForm:
+        return next((form for form in self.forms if form.covers(path)), PROBLEM_DETAILS)
+
+    def __call__(self, request_path: str, request_id: str, problem: Problem) -> Response:
+        form = self.form(request_path)
+        document = form.document(request_path, request_id, problem)
+        return Response(
+            orjson.dumps(document, default=str),
+            problem.status,
+            headers=problem.headers,
+            media_type=form.media_type,
+        )
 
 
 def create_service(
@@ -87,12 +123,14 @@ def create_service(
     description: str = "",
     registry: CollectorRegistry | None = None,
     warnings: Ready = lambda _: [],
+    error_forms: Sequence[ErrorForm] = (),
 ) -> FastAPI:
     """Return an application with the routes in `routers` and everything that services have in common.
 
     `ready` returns the reasons for not being ready, an empty list when there is none; `warnings` what an
-    operator should see in /readyz although requests are answered. `app.state` holds
-    `registry` (Prometheus), `settings` and `draining`, which the server sets when it is told to stop.
+    operator should see in /readyz although requests are answered. `error_forms` are those of paths whose
+    protocol has its own form of errors. `app.state` holds `registry` (Prometheus), `settings` and `draining`,
+    which the server sets when it is told to stop.
     """
     app = FastAPI(
         title=title, description=description, version="1", lifespan=lifespan, redoc_url=None, docs_url="/docs"
@@ -100,6 +138,7 @@ def create_service(
     app.state.settings = settings
     app.state.registry = registry = registry or new_registry()
     app.state.draining = False
+    app.state.respond = respond = _Responder(error_forms)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # how FastAPI wants it replaced
     for router in routers:
         app.include_router(router)
@@ -114,7 +153,7 @@ def create_service(
         metrics=http_metrics(registry),
         max_body_bytes=max_body_bytes,
         body_timeout_s=body_timeout_s,
-        respond=problem_response,
+        respond=respond,
     )
     return app
 
@@ -124,17 +163,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        responder: _Responder = app.state.respond
+        for form in (PROBLEM_DETAILS, *responder.forms):
+            schemas[form.schema.__name__] = form.schema.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         for path, operations in document["paths"].items():
             if path not in OPEN_PATHS:
                 for operation in operations.values():
-                    _add_problems(operation)
+                    _add_problems(operation, responder.form(path))
     return app.openapi_schema or {}
 
 
-def _add_problems(operation: dict[str, Any]) -> None:
+def _add_problems(operation: dict[str, Any], form: ErrorForm) -> None:
     responses = operation["responses"]
     possible: list[type[Problem]] = [Unauthorized, Problem]
     if "requestBody" in operation:
@@ -142,7 +183,7 @@ def _add_problems(operation: dict[str, Any]) -> None:
     if "application/json" in responses.get("422", {}).get("content", {}):  # FastAPI's own description
         del responses["422"]
         possible.append(UnprocessableContent)
-    for status, description in problem_responses(*possible).items():
+    for status, description in problem_responses(*possible, form=form).items():
         responses.setdefault(str(status), description)
 
 
@@ -177,7 +218,8 @@ def _operations(ready: Ready, warnings: Ready) -> APIRouter:
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    return problem_response(request.url.path, request.state.request_id, problem)
+    response: Response = request.app.state.respond(request.url.path, request.state.request_id, problem)
+    return response
 
 
 async def _on_problem(request: Request, problem: Problem) -> Response:

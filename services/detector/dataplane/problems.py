@@ -32,6 +32,10 @@ class TooManyRows(BadRequest):
     code, title = "too_many_rows", "More rows than the model takes"
 
 
+class WrongParameter(BadRequest):
+    code, title = "wrong_parameter", "A parameter that the model does not take"
+
+
 class FixedSuppression(UnprocessableContent):
     code, title = "fixed_iou_threshold", "The IoU threshold is fixed in this model"
 

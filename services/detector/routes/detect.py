@@ -1,7 +1,5 @@
 """Detection in one picture or several."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import orjson
@@ -14,6 +12,7 @@ from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.tasks.detection import DetectionResult, DetectionTask
 from services.detector.dataplane.tasks.task import expect
 from services.detector.negotiation import JPEG, JSON, NotAcceptable, preferred_type
+from services.detector.reception import admitted
 from services.detector.routes.disconnect import unless_client_gone
 from services.detector.routes.pictures import (
     NoForm,
@@ -121,7 +120,7 @@ async def detect_with_version(
     },
 )
 async def detect_batch(model: str, request: Request, thresholds: _Thresholds) -> Response:
-    with _admitted(request, model, None):
+    with admitted(request, model, None, _detects):
         return await _detect_batch(request, model, thresholds)
 
 
@@ -142,7 +141,7 @@ async def _detect_batch(request: Request, model: str, thresholds: ThresholdField
 
 async def _detect(request: Request, model: str, version: str | None, thresholds: ThresholdFields) -> Response:
     media_type = preferred_type(request.headers.get("accept"))
-    with _admitted(request, model, version):
+    with admitted(request, model, version, _detects):
         form = await read_picture(request, thresholds)
         return await _detect_one(request, model, version, form, media_type)
 
@@ -166,20 +165,8 @@ async def _detect_one(
     return Response(orjson.dumps(answer), media_type=JSON, headers=headers)
 
 
-@contextlib.contextmanager
-def _admitted(request: Request, model: str, version: str | None) -> Iterator[None]:
-    """Refuse before its body is read what would be refused afterwards, and what memory has no room for."""
-    detector = detector_of(request)
-    with contextlib.ExitStack() as held:
-        with detector.registry.lease(model, version) as loaded:
-            expect(loaded.task, DetectionTask, model)
-            try:
-                loaded.batcher.refuse_if_full()
-                held.enter_context(detector.body_budget.hold(request))
-            except QueueFull as problem:
-                loaded.metrics.count(problem.code)
-                raise
-        yield
+def _detects(loaded: LoadedVersion) -> None:
+    expect(loaded.task, DetectionTask, loaded.name)
 
 
 async def _infer(

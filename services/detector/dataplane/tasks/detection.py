@@ -1,5 +1,6 @@
 """Detection: decode and letterbox before the graph, thresholds and suppression after it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from services.detector.dataplane.problems import FixedSuppression, InferenceFailed
 from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.tasks.parameters import integer, number, refuse_unknown
 from services.detector.dataplane.tasks.pictures import PictureInput
 from shared.repository.manifest import Manifest, Thresholds
 from shared.vision.boxes import Detections
@@ -61,6 +63,21 @@ class DetectionTask:
                 f"inside this model's graph, at {self._iou_threshold:g}; leave the field out"
             )
         return DetectionWork(self, data, overrides, annotate)
+
+    def picture_tensors(self, data: bytes, parameters: Mapping[str, Any]) -> "DetectionTensorWork":
+        """Return the work on one encoded picture whose answer is its detections as tensors.
+
+        boxes float32 [1, K, 4] in pixels of the upright source picture, scores float32 [1, K], labels int64
+        [1, K], best score first, and num_detections int64 [1], which is K. Raises WrongParameter and what
+        `work` raises.
+        """
+        refuse_unknown(parameters, ("score_threshold", "iou_threshold", "max_detections"))
+        overrides = Overrides(
+            score_threshold=number(parameters, "score_threshold", least=0, most=1),
+            iou_threshold=number(parameters, "iou_threshold", least=0, most=1),
+            max_detections=integer(parameters, "max_detections", least=1, most=10_000),
+        )
+        return DetectionTensorWork(self.work(data, overrides))
 
     def detections(self, outputs: Tensors, geometry: Letterbox, overrides: Overrides) -> Detections:
         """Return what is left of one picture's candidates after thresholds and suppression.
@@ -125,6 +142,29 @@ class DetectionWork:
         detections = self._task.detections(outputs, geometry, self._overrides)
         jpeg = None if self._image is None else self._task.annotate(self._image, detections)
         return DetectionResult(detections, geometry.source_size, jpeg)
+
+
+class DetectionTensorWork:
+    """As DetectionWork, for clients that take tensors."""
+
+    rows = 1
+
+    def __init__(self, work: DetectionWork) -> None:
+        self._work = work
+
+    def prepare(self) -> Tensors:
+        """Return the graph's inputs, one row each."""
+        return self._work.prepare()
+
+    def finish(self, outputs: Tensors) -> Tensors:
+        """Return the answer from this picture's rows of the graph's outputs."""
+        found = self._work.finish(outputs).detections
+        return {
+            "boxes": found.boxes[None].astype(np.float32, copy=False),
+            "scores": found.scores[None].astype(np.float32, copy=False),
+            "labels": found.labels[None].astype(np.int64, copy=False),
+            "num_detections": np.array([len(found)], np.int64),
+        }
 
 
 def _first(asked: Any, default: Any) -> Any:

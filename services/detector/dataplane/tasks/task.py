@@ -1,8 +1,11 @@
 """What the data plane knows of any task."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 from services.detector.dataplane.problems import WrongTask
+from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.work import Work
 from shared.repository.manifest import Manifest
 
 
@@ -11,6 +14,12 @@ class Task(Protocol):
 
     name: str  # as manifests state it
     labels: list[str]
+
+    def picture_tensors(self, data: bytes, parameters: Mapping[str, Any]) -> Work[Tensors]:
+        """Return the work on one encoded picture, whose answer is the task's final one as tensors [1, …].
+
+        `parameters` are what the request states in place of the model's own. Raises WrongParameter.
+        """
 
 
 class TaskFactory(Protocol):
