@@ -103,7 +103,7 @@ class EndOfEpoch(pl.Callback):
         stop_if_asked(self._control, self._folder.path, module.history.epochs - 1)
         self._control.ensure_owned()
         if trainer.is_global_zero:
-            self._save_weights(module, is_best)
+            self._save_weights(module, row, is_best)
         trainer.save_checkpoint(self._folder.checkpoint)
         if trainer.is_global_zero:
             with room_for(self._folder.results, self._folder.checkpoint):
@@ -154,12 +154,14 @@ class EndOfEpoch(pl.Callback):
         )
         return {"val_loss": numbers.pop("loss"), **numbers}
 
-    def _save_weights(self, module: RunModule, is_best: bool) -> None:
+    def _save_weights(self, module: RunModule, row: dict[str, Any], is_best: bool) -> None:
+        monitor: str = module.run_config.trainer.monitor
+        judged = {} if row.get(monitor) is None else {monitor: f"{row[monitor]:.6f}"}
         targets = [self._folder.last_weights] + ([self._folder.weights] if is_best else [])
         for path in targets:
             save_weights(
                 module.evaluated_network,
                 path,
-                metadata={"family": self._family.name, "epoch": str(module.history.epochs)},
+                metadata={"family": self._family.name, "epoch": str(module.history.epochs), **judged},
                 last_good=self._folder.checkpoint,
             )

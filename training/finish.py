@@ -67,7 +67,8 @@ def finish(
         tracked = {
             f"{split}/{name}": value for split, values in numbers.items() for name, value in values.items()
         }
-        if warning := tracker.log_result(tracked, [folder.config, folder.results, folder.weights, *plots]):
+        kept = [folder.config, folder.results, folder.weights, folder.splits, folder.thresholds, *plots]
+        if warning := tracker.log_result(tracked, [file for file in kept if file.exists()]):
             control.report("log", message=warning)
         metrics = {
             "run_id": folder.run_id,

@@ -101,7 +101,7 @@ def train(
             config.seed,
             lambda text: listener.report("log", message=text),
         )
-        task.write_inputs(folder, config, splits)
+        task.write_inputs(folder, config, data_path, splits)
         if not _is_fitted(folder, config):
             train_all = fit_on_devices if config.trainer.devices > 1 else fit
             train_all(config, folder, splits, listener, data_root=data_root)

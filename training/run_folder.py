@@ -45,6 +45,16 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def splits(self) -> Path:
+        """Classification: which image belongs to which split, with the data's hash."""
+        return self.path / "splits.json"
+
+    @property
+    def thresholds(self) -> Path:
+        """Classification: each class's threshold, chosen on the validation split."""
+        return self.path / "thresholds.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The state after the last epoch, to go on from."""
         return self.path / "checkpoints" / "last.ckpt"

@@ -38,7 +38,7 @@ def load_splits(
         splits: Splits[Any] = task.read_splits(config, path, class_names, seed)
     except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise DataUnusable(str(error)) from error
-    _tell(config, path, splits, log)
+    _tell(task, config, path, splits, log)
     for name, part in (("training", splits.train), ("validation", splits.val)):
         if not len(part):
             raise DataUnusable(f"the {name} split of {path} holds no image")
@@ -46,7 +46,9 @@ def load_splits(
     return splits
 
 
-def _tell(config: DataConfig, path: Path, splits: Splits[Any], log: Callable[[str], None]) -> None:
+def _tell(
+    task: TrainingTask, config: DataConfig, path: Path, splits: Splits[Any], log: Callable[[str], None]
+) -> None:
     """Say what was decided or left out on the way, so that nothing happens silently."""
     if splits.cut_off:
         log(f"holding out {len(splits.val)} of {len(splits.train) + len(splits.val)} images for validation")
@@ -57,6 +59,8 @@ def _tell(config: DataConfig, path: Path, splits: Splits[Any], log: Callable[[st
         del read["validation"]  # of one reading with training
     for name, part in read.items():
         if part is not None and part.defects:
-            codes = Counter(defect.code for defect in part.defects)
+            codes = Counter(defect.code for defect in part.defects if defect.code not in task.told)
+            if not codes:
+                continue
             found = ", ".join(f"{count} {code}" for code, count in codes.most_common())
             log(f"{name} data left out or repaired: {found}; `sightline data check {path}` names each")

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from training.tasks.classification import ClassificationTask
 from training.tasks.detection import DetectionTask
 from training.tasks.task import TrainingTask
 
-TASKS: Mapping[str, TrainingTask] = MappingProxyType({task.name: task for task in (DetectionTask(),)})
+TASKS: Mapping[str, TrainingTask] = MappingProxyType(
+    {task.name: task for task in (DetectionTask(), ClassificationTask())}
+)

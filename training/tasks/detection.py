@@ -63,6 +63,7 @@ class DetectionTask:
     name = "detection"
     headline: tuple[str, ...] = ("ap50", "ap")
     monitors: Mapping[str, bool] = MONITORS["detection"]
+    told: frozenset[str] = frozenset()
 
     def read_splits(
         self, config: DataConfig, path: Path, class_names: list[str], seed: int
@@ -131,7 +132,9 @@ class DetectionTask:
             examples=examples,
         )
 
-    def write_inputs(self, folder: RunFolder, config: RunConfig, splits: Splits[DetectionSet]) -> None:
+    def write_inputs(
+        self, folder: RunFolder, config: RunConfig, path: Path, splits: Splits[DetectionSet]
+    ) -> None:
         return
 
     def write_results(

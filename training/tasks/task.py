@@ -39,8 +39,8 @@ class TrainingBatch:
 class Evaluation:
     """A network's numbers on one split.
 
-    numbers: scalars by name, the loss among them. curves: what the plots need. examples: pairs of a record
-    and the network's answer. per_class: numbers by class name, for tasks that tell classes apart.
+    numbers: scalars by name, the loss among them. curves: what plots and files need. examples: pairs of a
+    record and the network's answer. per_class: numbers by class name, for tasks that tell classes apart.
     thresholds: what the split chose, or was given, to decide by; None where the config states it.
     """
 
@@ -61,6 +61,7 @@ class TrainingTask(Protocol):
     name: str
     headline: tuple[str, ...]  # validation numbers to follow a run by, the most telling first
     monitors: Mapping[str, bool]  # numbers to be judged by; whether more is better
+    told: frozenset[str]  # codes of defects in data that check_splits tells in its own words
 
     def read_splits(self, config: DataConfig, path: Path, class_names: list[str], seed: int) -> Any:
         """Return the Splits that `config` names. Raises ValueError, DatasetUnreadable among them, OSError."""
@@ -118,8 +119,11 @@ class TrainingTask(Protocol):
         task has any to choose.
         """
 
-    def write_inputs(self, folder: RunFolder, config: RunConfig, splits: Any) -> None:
-        """Write into a new run folder what the run needs besides its config to be repeated."""
+    def write_inputs(self, folder: RunFolder, config: RunConfig, path: Path, splits: Any) -> None:
+        """Write what the run needs besides its config to be repeated; `path` is where the data lies.
+
+        Raises ResumeMismatch where the folder holds a run on other splits.
+        """
 
     def write_results(
         self, folder: RunFolder, splits: Any, evaluations: Mapping[str, Evaluation]

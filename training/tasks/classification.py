@@ -1,0 +1,308 @@
+"""Classification: labels as targets, thresholds chosen on the validation split, multi-label metrics."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.config import DataConfig, RunConfig
+from shared.config.monitors import MONITORS
+from shared.config.schema import AugmentationConfig
+from shared.core.files import write_atomic
+from shared.data.classification import ClassificationRecord, ClassificationSet
+from shared.data.classification_splits import parse_ratios, read_classification_splits
+from shared.data.classification_torch import (
+    ClassificationDataset,
+    ClassificationSample,
+    collate_classification,
+)
+from shared.data.formats.classification import find_classification_splits
+from shared.data.split_file import describe_parts, read_split_file, write_split_file
+from shared.data.splits import Splits
+from shared.data.transforms import build_augmentation
+from shared.families.family import ClassificationFamily
+from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
+from training.errors import DataUnusable, ResumeMismatch
+from training.network_input import as_float32, network_input
+from training.run_folder import RunFolder
+from training.tasks.task import Criterion, Evaluation, TrainingBatch
+
+_PLAIN_THRESHOLD = 0.5  # what thresholds chosen on a split are compared with
+
+
+@dataclass
+class EvaluationBatch:
+    """images uint8 [N, H, W, 3] RGB, the records they came from, and labels float [N, C] for the loss."""
+
+    images: Tensor
+    records: list[ClassificationRecord]
+    labels: Tensor
+
+
+class ClassificationTask:
+    """Training of families that label pictures; `TrainingTask` says what each part does."""
+
+    name = "classification"
+    headline: tuple[str, ...] = ("macro_f1", "map")
+    monitors: Mapping[str, bool] = MONITORS["classification"]
+    told = frozenset({"class_absent"})
+
+    def read_splits(
+        self, config: DataConfig, path: Path, class_names: list[str], seed: int
+    ) -> Splits[ClassificationSet]:
+        return read_classification_splits(config, path, class_names, seed)
+
+    def check_splits(self, splits: Splits[ClassificationSet], path: Path, log: Callable[[str], None]) -> None:
+        if not splits.train.class_counts().any():
+            names = ", ".join(splits.train.class_names)
+            raise DataUnusable(
+                f"no training image of {path} holds any of the classes {names}: there is nothing to learn"
+            )
+        for name, part in _parts(splits).items():
+            for warning in _absences(name, part):
+                log(warning)
+
+    def dataset(
+        self,
+        part: ClassificationSet,
+        size: tuple[int, int],
+        *,
+        augmentation: AugmentationConfig | None = None,
+        seed: int = 0,
+        cache: Any = "none",
+        on_image: Callable[[], None] | None = None,
+    ) -> ClassificationDataset:
+        changes = build_augmentation(augmentation) if augmentation else None
+        return ClassificationDataset(
+            part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image
+        )
+
+    def training_collate(
+        self, family: ClassificationFamily, model_config: Any
+    ) -> Callable[[list[ClassificationSample]], TrainingBatch]:
+        return _collate_training
+
+    def evaluation_collate(
+        self, family: ClassificationFamily, model_config: Any, dataset: Any
+    ) -> Callable[[list[ClassificationSample]], EvaluationBatch]:
+        return partial(_collate_evaluation, dataset.dataset.records)
+
+    def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
+        if model_config.weights is None:
+            return None
+        from shared.models.weights import load_trunk_weights
+
+        path = root / model_config.weights
+        try:
+            return f"starting from {path}: {load_trunk_weights(network, path)}"
+        except (ValueError, OSError) as error:
+            raise DataUnusable(f"model.weights: {error}") from error
+
+    def criterion(
+        self, family: ClassificationFamily, model_config: Any, train: ClassificationSet
+    ) -> nn.Module:
+        return family.build_loss(model_config, train.class_counts(), len(train))
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        family: ClassificationFamily,
+        model_config: Any,
+        network: nn.Module,
+        criterion: Criterion,
+        batches: Iterable[EvaluationBatch],
+        *,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        channels_last: bool,
+        after_batch: Callable[[], None],
+        examples: int = 0,
+        thresholds: list[float] | None = None,
+    ) -> Evaluation:
+        """Every number but AP and AUROC holds at `thresholds`, or at those of largest F1 on this split."""
+        losses: list[float] = []
+        records: list[ClassificationRecord] = []
+        found: list[NDArray[np.float32]] = []
+        sizes: list[int] = []
+        was_training = network.training
+        network.eval()
+        try:
+            for batch in batches:
+                with autocast():
+                    outputs = network(network_input(batch.images.to(device), channels_last=channels_last))
+                logits = as_float32(outputs)
+                losses.append(float(criterion(logits, batch.labels.to(device))["loss"]))
+                found.append(family.decode(model_config, logits).float().cpu().numpy())
+                records += batch.records
+                sizes.append(len(batch.records))
+                after_batch()
+        finally:
+            network.train(was_training)
+        probabilities = np.concatenate(found)  # [N, C]
+        labels = np.stack([record.labels for record in records])  # [N, C]
+        chosen = tune_thresholds(probabilities, labels) if thresholds is None else np.asarray(thresholds)
+        evaluator = MultilabelEvaluator(family.class_names(model_config))
+        evaluator.add(probabilities, labels)
+        result = evaluator.compute(chosen)
+        plain = evaluator.compute(_PLAIN_THRESHOLD)
+        per_class = result.pop("per_class")
+        curves = {"per_class": result.pop("curves"), "undefined": result.pop("undefined")}
+        numbers = {
+            "loss": float(np.average(losses, weights=sizes)),
+            **result,
+            "macro_f1_at_0.5": plain["macro_f1"],
+        }
+        shown = _telling(labels, examples)
+        return Evaluation(
+            numbers,
+            curves,
+            [(records[index], probabilities[index]) for index in shown],
+            per_class,
+            chosen.tolist(),
+        )
+
+    def write_inputs(
+        self, folder: RunFolder, config: RunConfig, path: Path, splits: Splits[ClassificationSet]
+    ) -> None:
+        data = config.data
+        divided = data.split_file is not None or bool(find_classification_splits(path, format=data.format))
+        parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+        if splits.val is splits.train:
+            del parts["val"]
+        described = describe_parts(
+            {name: part for name, part in parts.items() if part is not None},
+            seed=config.seed if not divided or data.val is None else None,
+            ratios=None if divided else parse_ratios(data.ratios),
+        )
+        if folder.checkpoint.exists() and folder.splits.exists():
+            before = read_split_file(folder.splits)
+            if (before.parts, before.data_hash) != (described.parts, described.data_hash):
+                raise ResumeMismatch(
+                    f"{folder.path} holds a run on other splits than those of {path} now (images or labels "
+                    "were changed since); restore the data, or train in another folder"
+                )
+        write_split_file(folder.splits, described)
+
+    def write_results(
+        self,
+        folder: RunFolder,
+        splits: Splits[ClassificationSet],
+        evaluations: Mapping[str, Evaluation],
+    ) -> dict[str, Any]:
+        thresholds = evaluations["val"].thresholds
+        document = {
+            "probability": thresholds,
+            "class_names": splits.train.class_names,
+            "chosen_on": "val",
+            "by": "largest F1 of each class",
+        }
+        write_atomic(folder.thresholds, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        counts = dict(zip(splits.train.class_names, splits.train.class_counts().tolist(), strict=True))
+        return {
+            "thresholds": thresholds,
+            "undefined": {split: evaluation.curves["undefined"] for split, evaluation in evaluations.items()},
+            "per_class": {
+                split: {
+                    name: {**numbers, "training_images": counts[name]}
+                    for name, numbers in evaluation.per_class.items()
+                }
+                for split, evaluation in evaluations.items()
+            },
+        }
+
+    def write_plots(
+        self,
+        folder: RunFolder,
+        rows: list[dict[str, Any]],
+        evaluation: Evaluation,
+        split: str,
+        train: ClassificationSet,
+    ) -> list[Path]:
+        from training.tasks.classification_plots import write_plots
+
+        return write_plots(folder, rows, evaluation, split, train)
+
+    def summary(
+        self, metrics: Mapping[str, float | None], per_class: Mapping[str, Any]
+    ) -> list[tuple[str, str]]:
+        def number(name: str) -> str:
+            value = metrics[name]
+            return "undefined" if value is None else f"{value:.3f}"
+
+        rows = [(name, number(name)) for name in ("macro_f1", "micro_f1", "map")]
+        rows += [
+            (name, f"{number(name)} (predicting nothing: {number(empty)})")
+            for name, empty in (
+                ("label_accuracy", "empty_label_accuracy"),
+                ("exact_match", "empty_exact_match"),
+            )
+        ]
+        for name, numbers in per_class.items():
+            rows.append(
+                (
+                    f"class {name}",
+                    f"f1 {numbers['f1']:.3f}, precision {numbers['precision']:.3f}, recall "
+                    f"{numbers['recall']:.3f} of {numbers['support']}, at {numbers['threshold']:.2f}",
+                )
+            )
+        return rows
+
+
+def rarest_class(per_class: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the name of the class with the fewest training images; None where there are no classes."""
+    return min(per_class, key=lambda name: per_class[name]["training_images"], default=None)
+
+
+def _parts(splits: Splits[ClassificationSet]) -> dict[str, ClassificationSet]:
+    parts = {"training": splits.train, "validation": splits.val, "test": splits.test}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _absences(name: str, part: ClassificationSet) -> list[str]:
+    """What is told of a split that lacks a class, or every class."""
+    counts = part.class_counts()
+    absent = [label for label, count in zip(part.class_names, counts, strict=True) if not count]
+    if not absent:
+        return []
+    if len(absent) == len(counts):
+        what = f"none of the {len(part)} {name} images holds any class"
+    else:
+        what = f"{len(absent)} of {len(counts)} classes are absent from the {name} split: {', '.join(absent)}"
+    if name == "training":
+        return [f"{what}; the network cannot learn them"]
+    return [f"{what}; their F1 counts as 0 there, their AP and AUROC are left out"]
+
+
+def _telling(labels: NDArray[np.bool_], count: int) -> list[int]:
+    """Return the indices of up to `count` pictures, classes and none taking turns, in order of the set."""
+    holders = [np.flatnonzero(column).tolist() for column in labels.T]
+    holders.append(np.flatnonzero(~labels.any(axis=1)).tolist())
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(labels)):
+        for queue in holders:
+            while queue and queue[0] in chosen:
+                queue.pop(0)
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return sorted(chosen)
+
+
+def _collate_training(samples: list[ClassificationSample]) -> TrainingBatch:
+    batch = collate_classification(samples)
+    return TrainingBatch(batch["images"], batch["labels"])
+
+
+def _collate_evaluation(
+    records: list[ClassificationRecord], samples: list[ClassificationSample]
+) -> EvaluationBatch:
+    batch = collate_classification(samples)
+    chosen = [records[index] for index in batch["indices"]]
+    return EvaluationBatch(batch["images"], chosen, batch["labels"])
