@@ -14,6 +14,8 @@ _TITLES = {
     "compare": "comparing with PyTorch",
     "publish": "publishing",
 }
+# What a parity report counts in the pictures, by task, and what it is called.
+_COUNTED = {"objects": "objects", "labels_present": "labels present"}
 
 
 def export(
@@ -155,7 +157,8 @@ def _show_gate(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     title = f"gate: {report['precision']} on {report['pictures']} of {report['pictures_available']} held-out"
-    table = Table("check", "measured", "bound", "", title=f"{title} pictures, {report['objects']} objects")
+    held = next(f"{report[count]} {what}" for count, what in _COUNTED.items() if count in report)
+    table = Table("check", "measured", "bound", "", title=f"{title} pictures, {held}")
     for check in report["checks"]:
         bound = "–" if check["bound"] is None else f"{check['bound']:.6g} {check['unit']}".rstrip()
         verdict = "[green]passed[/]" if check["passed"] else "[red]failed[/]"

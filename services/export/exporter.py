@@ -9,14 +9,13 @@ from pathlib import Path
 import onnx
 import torch
 
-from services.export.graph import RAW_PREFIX, DetectionGraph
+from services.export.graph import RAW_PREFIX, ExportedGraph
 
 OPSET = 20
 INPUT = "images"
-OUTPUTS = ("boxes", "scores", "labels")
 
 
-def export_onnx(graph: DetectionGraph, image_size: tuple[int, int], path: Path) -> list[str]:
+def export_onnx(graph: ExportedGraph, image_size: tuple[int, int], path: Path) -> list[str]:
     """Write `graph` for inputs of (height, width) pixels and any batch; return the raw outputs' names.
 
     The file is self-contained (no external data) and names no path of this machine. Raises onnx's
@@ -24,7 +23,7 @@ def export_onnx(graph: DetectionGraph, image_size: tuple[int, int], path: Path) 
     """
     example = torch.zeros((2, *image_size, 3), dtype=torch.uint8)  # a batch of 1 would be taken as fixed
     with torch.no_grad():
-        raw_names = [f"{RAW_PREFIX}{level}" for level in range(len(graph(example)) - len(OUTPUTS))]
+        raw_names = [f"{RAW_PREFIX}{level}" for level in range(len(graph(example)) - len(graph.outputs))]
     with _quiet():
         program = torch.onnx.export(
             graph,
@@ -32,7 +31,7 @@ def export_onnx(graph: DetectionGraph, image_size: tuple[int, int], path: Path) 
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[*OUTPUTS, *raw_names],
+            output_names=[*graph.outputs, *raw_names],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
             verbose=False,
         )

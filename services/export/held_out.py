@@ -1,31 +1,44 @@
 """A run's pictures as its network sees them: held-out ones for the gate, training ones for calibration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.export.problems import IncompleteRun
 from services.export.runs import Run
-from shared.data.dataset import DetectionRecord, DetectionSet
+from shared.data.classification import ClassificationRecord
+from shared.data.dataset import DetectionRecord
 from shared.data.formats import DatasetUnreadable
 from shared.data.loading import load_image
-from shared.data.splits import read_splits
 from shared.vision.letterbox import Letterbox, letterbox
+
+R = TypeVar("R", DetectionRecord, ClassificationRecord)
+
+
+class PictureSet(Protocol):
+    """Labelled pictures of any task."""
+
+    records: list[Any]
+
+    def __len__(self) -> int: ...
+
+    def content_hash(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Generic[R]):
     """One labelled picture. pixels: letterboxed uint8 [H, W, 3]; geometry leads back to the source's."""
 
     pixels: NDArray[np.uint8]
     geometry: Letterbox
-    record: DetectionRecord
+    record: R
 
 
-def load_picture(record: DetectionRecord, size: tuple[int, int]) -> Picture:
+def load_picture(record: R, size: tuple[int, int]) -> Picture[R]:
     """Read, decode and letterbox one picture the way the detector does. Raises IncompleteRun."""
     try:
         image = load_image(record)
@@ -35,29 +48,31 @@ def load_picture(record: DetectionRecord, size: tuple[int, int]) -> Picture:
     return Picture(pixels, geometry, record)
 
 
-def spread(records: Sequence[DetectionRecord], count: int) -> list[DetectionRecord]:
+def spread(records: Sequence[R], count: int) -> list[R]:
     """Return at most `count` records, evenly spaced, so that every scene of a sorted set has its share."""
     if len(records) <= count:
         return list(records)
     return [records[index] for index in np.linspace(0, len(records) - 1, count).round().astype(int)]
 
 
-def batches(records: Sequence[DetectionRecord], size: tuple[int, int], batch: int) -> Iterator[list[Picture]]:
+def batches(records: Sequence[R], size: tuple[int, int], batch: int) -> Iterator[list[Picture[R]]]:
     """Yield the records' pictures, `batch` at a time, so that memory does not grow with the data set."""
     for start in range(0, len(records), batch):
         yield [load_picture(record, size) for record in records[start : start + batch]]
 
 
-def load_splits(run: Run, data_root: Path) -> tuple[DetectionSet, DetectionSet]:
+def load_splits(
+    run: Run, data_root: Path, read_sets: Callable[[Run, Path], tuple[PictureSet, PictureSet]]
+) -> tuple[PictureSet, PictureSet]:
     """Return the sets that the run was trained on and judged by, as its config names them.
 
     A relative path is taken from `data_root`. Raises IncompleteRun where the data is gone, or is not what
     the run's metrics.json says it was: pictures it was trained on could then pass for held-out ones.
     """
-    config, path = run.config.data, data_root / run.config.data.path
+    path = data_root / run.config.data.path
     try:
-        splits = read_splits(config, path, run.labels, run.config.seed)
-        found = splits.val.content_hash()
+        train, val = read_sets(run, path)
+        found = val.content_hash()
     except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise IncompleteRun(
             f"the data of run {run.run_id} cannot be read: {error}. Put it back, or set SIGHTLINE_DATA_ROOT",
@@ -70,4 +85,4 @@ def load_splits(run: Run, data_root: Path) -> tuple[DetectionSet, DetectionSet]:
             f"{found}, was {expected}); restore them, or train again",
             run=run.run_id,
         )
-    return splits.train, splits.val
+    return train, val

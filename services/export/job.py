@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.export.pipeline import ExportRequest, ExportResult, export_run
-from services.export.problems import GateRefused, IncompleteRun, UnknownRun
+from services.export.problems import GateRefused, IncompleteRun, UnknownRun, UnsupportedOption
 from services.export.runs import find_run, read_run
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased
 from shared.jobs.params import ExportParams
@@ -47,7 +47,7 @@ def run(context: JobContext) -> dict[str, Any]:
         )
     except GateRefused as refusal:
         raise JobRefused(f"the gate refused the export: {refusal.detail}", parity=refusal.report) from refusal
-    except (UnknownRun, IncompleteRun, InvalidName) as problem:
+    except (UnknownRun, IncompleteRun, UnsupportedOption, InvalidName) as problem:
         raise JobRefused(problem.detail, **problem.extras) from problem
     return result.as_json()
 

@@ -10,18 +10,15 @@ import onnx
 
 from services.export import raw_outputs
 from services.export.exporter import INPUT, export_onnx
-from services.export.gate import judge
-from services.export.graph import DetectionGraph
-from services.export.held_out import load_picture, load_splits, spread
-from services.export.measurement import Subject, measure
+from services.export.held_out import PictureSet, load_picture, load_splits, spread
 from services.export.problems import IncompleteRun
 from services.export.quantize import quantize
 from services.export.runners import onnx_runner, open_session, torch_runner
 from services.export.runs import Run
-from services.export.suppression import CANDIDATES, append_suppression
+from services.export.tasks import TASKS
+from services.export.tasks.task import Subject
 from shared.core.files import resolve_under
-from shared.data.dataset import DetectionSet
-from shared.families import Family, config_class, get_family
+from shared.families import Family, config_class, family_task, get_family
 from shared.repository.manifest import (
     MODEL_FILE,
     ManifestDraft,
@@ -29,7 +26,6 @@ from shared.repository.manifest import (
     Precision,
     Preprocessing,
     TensorSpec,
-    Thresholds,
 )
 from shared.repository.repository import ModelRepository
 from shared.vision.letterbox import PAD_VALUE
@@ -118,59 +114,59 @@ def export_run(
 
 def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnStep) -> ManifestDraft:
     run, file = request.run, folder / MODEL_FILE
+    task_name = family_task(run.config.family)
+    task = TASKS[task_name]
+    task.refuse(run, end_to_end=request.end_to_end)
     on_step("load", 0, 1)
     family = get_family(run.config.family)
     config = config_class(run.config.family)(**run.config.model)
     labels = _labels(run, family, config)
-    thresholds = Thresholds(**family.default_thresholds(config))
-    size = (config.image_size, config.image_size)  # type: ignore[attr-defined]
-    training_set, held_out_set = load_splits(run, data_root)
-    reference = DetectionGraph(family, config, _network(run, family, config))
+    defaults = task.defaults(run, family, config)
+    size = family.input_size(config)
+    training_set, held_out_set = load_splits(run, data_root, task.read_sets)
+    reference = task.graph(family, config, _network(run, family, config))
     on_step("load", 1, 1)
 
     on_step("trace", 0, 1)
     half = request.precision == "fp16"
-    exported = DetectionGraph(family, config, _network(run, family, config), half=True) if half else reference
+    exported = task.graph(family, config, _network(run, family, config), half=True) if half else reference
     raw_names = export_onnx(exported, size, file)
     on_step("trace", 1, 1)
     if request.precision == "int8":
-        _quantize(file, raw_names, training_set, size, on_step)
+        _quantize(file, [*exported.outputs, *raw_names], training_set, size, on_step)
     raw_outputs.hide(file, raw_names)
-    if request.end_to_end:
-        append_suppression(file, classes=len(labels), **thresholds.model_dump())
+    task.finish(file, labels, defaults, end_to_end=request.end_to_end)
 
-    inner_names = [*raw_names, *(CANDIDATES.values() if request.end_to_end else ())]
+    inner = dict.fromkeys(raw_names, onnx.TensorProto.FLOAT) | dict(
+        task.inner_tensors(end_to_end=request.end_to_end)
+    )
     subject = Subject(
         reference=torch_runner(reference, raw_names),
         shipped=onnx_runner(open_session(file)),
-        inner=onnx_runner(open_session(raw_outputs.shown(file, inner_names))),
+        inner=onnx_runner(open_session(raw_outputs.shown(file, inner))),
         raw_names=raw_names,
         labels=labels,
-        thresholds=thresholds,
+        defaults=defaults,
         image_size=size,
+        precision=request.precision,
         end_to_end=request.end_to_end,
     )
     chosen = spread(held_out_set.records, HELD_OUT_PICTURES)
-    measured = measure(subject, chosen, lambda done, total: on_step("compare", done, total))
-    parity = judge(
-        measured,
-        request.precision,
-        labels=len(labels),
-        image_side_px=max(size),
-        available=len(held_out_set),
-        end_to_end=request.end_to_end,
+    metrics, parity = task.judge(
+        subject, chosen, len(held_out_set), lambda done, total: on_step("compare", done, total)
     )
     inputs, outputs = _tensors(file)
     return ManifestDraft(
         family=run.config.family,
+        task=task_name,
         precision=request.precision,
         end_to_end=request.end_to_end,
         inputs=inputs,
         outputs=outputs,
         preprocessing=Preprocessing(height=size[0], width=size[1], pad_value=PAD_VALUE),
         labels=labels,
-        thresholds=thresholds,
-        metrics=Metrics(before=measured.before, after=measured.after),
+        thresholds=defaults.thresholds,
+        metrics=metrics,
         parity=parity,
         source_run=run.run_id,
         source_job=request.source_job,
@@ -205,14 +201,14 @@ def _network(run: Run, family: Family, config: Any) -> Any:
 
 
 def _quantize(
-    file: Path, raw_names: list[str], training_set: DetectionSet, size: tuple[int, int], on_step: OnStep
+    file: Path, outputs: list[str], training_set: PictureSet, size: tuple[int, int], on_step: OnStep
 ) -> None:
     chosen = spread(training_set.records, CALIBRATION_PICTURES)
     images = [load_picture(record, size).pixels for record in chosen]
     float_file = resolve_under(file.parent, "float.onnx")
     file.rename(float_file)
     quantize(
-        float_file, file, raw_names, images, on_image=lambda done, total: on_step("calibrate", done, total)
+        float_file, file, outputs, images, on_image=lambda done, total: on_step("calibrate", done, total)
     )
     float_file.unlink()
 

@@ -1,6 +1,6 @@
 """What can keep a run from becoming a version."""
 
-from shared.core.problems import Conflict, NotFound
+from shared.core.problems import Conflict, NotFound, UnprocessableContent
 
 
 class UnknownRun(NotFound):
@@ -11,6 +11,10 @@ class IncompleteRun(Conflict):
     """The run is there, but it lacks weights or data, or its parts do not fit together."""
 
     code, title = "incomplete_run", "Run cannot be exported"
+
+
+class UnsupportedOption(UnprocessableContent):
+    code, title = "unsupported_option", "Not possible for a model of this task"
 
 
 class GateRefused(Exception):

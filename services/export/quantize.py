@@ -16,36 +16,26 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from services.export.quantized_ops import plan
+
 Method = Literal["minmax", "entropy", "percentile"]
 
-# What a detector spends its time in. Everything else is cheap and loses precision for nothing.
-QUANTIZED_OPS = (
-    "Add",
-    "AveragePool",
-    "Clip",
-    "Concat",
-    "Conv",
-    "Gemm",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Relu",
-    "Resize",
-)
 _WEIGHTED_OPS = {"Conv", "Gemm", "MatMul"}
+_FEW_CHANNELS = 8
 _METHODS: dict[Method, tuple[CalibrationMethod, dict[str, Any]]] = {
     "minmax": (CalibrationMethod.MinMax, {}),
     "entropy": (CalibrationMethod.Entropy, {"num_bins": 128}),
     "percentile": (CalibrationMethod.Percentile, {"num_bins": 2048, "percentile": 99.99}),
 }
-_CHUNK = 4  # images whose activations are held at once: 40 MB each for the person network at 416
+# Pixels whose activations are held at once: 4 pictures of 416 x 416, 40 MB each in the person network.
+# A larger one is taken alone; in ConvNeXt-Tiny at 256 x 1600 it comes to 0.8 GB.
+_CHUNK_PIXELS = 4 * 416 * 416
 
 
 def quantize(
     source: Path,
     target: Path,
-    raw_names: Sequence[str],
+    outputs: Sequence[str],
     images: Sequence[NDArray[np.uint8]],
     *,
     method: Method = "percentile",
@@ -54,7 +44,7 @@ def quantize(
     """Write the int8 version of `source` to `target`.
 
     images: letterboxed uint8 [H, W, 3] from the training set, by which the ranges of activations are
-    measured. raw_names: outputs from which on, and with the layer that makes them, everything stays float.
+    measured. outputs: from the layers that make these on, everything stays float.
     Raises ValueError without images.
     """
     if not images:
@@ -62,8 +52,10 @@ def quantize(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".int8-") as folder, _quiet():
         prepared = Path(folder, "prepared.onnx")
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        ranges = _ranges(prepared, images, method, on_image)
         model = onnx.load(prepared)
+        chosen = plan(model)
+        left_float = float_nodes(model, outputs)
+        ranges = _ranges(prepared, chosen.ops, images, method, on_image)
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
@@ -72,31 +64,37 @@ def quantize(
             QuantType.QUInt8,
             ranges,
             None,
-            float_nodes(model, raw_names),
-            list(QUANTIZED_OPS),
-            {},
+            left_float,
+            list(chosen.ops),
+            dict(chosen.options),
         )
         quantizer.quantize_model()
         quantizer.model.save_model_to_file(str(target), False)
     onnx.checker.check_model(target, full_check=True)
 
 
-def float_nodes(model: onnx.ModelProto, raw_names: Sequence[str]) -> list[str]:
-    """Return the nodes to leave in float: those after the raw outputs, and the head before them.
+def float_nodes(model: onnx.ModelProto, outputs: Sequence[str]) -> list[str]:
+    """Return the nodes to leave in float: those after `outputs`, the head before them, and gates.
 
-    The head goes back from a raw output to the first layers with weights, these included: five numbers per
-    cell out of a sigmoid want more than 256 steps.
+    The head goes back from an output to the first layers with weights, these included: five numbers per
+    cell out of a sigmoid want more than 256 steps. A gate is a convolution to a few channels inside, such
+    as CBAM's over places: next to nothing in time, and it scales everything behind it.
     """
-    excluded: set[str] = set()
+    channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    excluded = {
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and channels.get(node.input[1], _FEW_CHANNELS) < _FEW_CHANNELS
+    }
     makers = {output: node for node in model.graph.node for output in node.output}
-    waiting = list(raw_names)
+    waiting = list(outputs)
     while waiting:
         node = makers.get(waiting.pop())
         if node is not None and node.name not in excluded:
             excluded.add(node.name)
             if node.op_type not in _WEIGHTED_OPS:
                 waiting.extend(node.input)
-    after = set(raw_names)
+    after = set(outputs)
     for node in model.graph.node:  # in topological order, which ONNX demands
         if after.intersection(node.input):
             excluded.add(node.name)
@@ -117,21 +115,26 @@ class _Images:
 
 
 def _ranges(
-    model: Path, images: Sequence[NDArray[np.uint8]], method: Method, on_image: Callable[[int, int], None]
+    model: Path,
+    ops: Sequence[str],
+    images: Sequence[NDArray[np.uint8]],
+    method: Method,
+    on_image: Callable[[int, int], None],
 ) -> TensorsData:
     calibration_method, options = _METHODS[method]
     calibrator = create_calibrator(
         model,
-        list(QUANTIZED_OPS),
+        list(ops),
         augmented_model_path=str(model.with_name("augmented.onnx")),
         calibrate_method=calibration_method,
         providers=["CPUExecutionProvider"],
         extra_options=options,
     )
     name = onnx.load(model).graph.input[0].name
-    for start in range(0, len(images), _CHUNK):
-        calibrator.collect_data(_Images(name, images[start : start + _CHUNK]))
-        on_image(min(start + _CHUNK, len(images)), len(images))
+    chunk = max(1, _CHUNK_PIXELS // (images[0].shape[0] * images[0].shape[1]))
+    for start in range(0, len(images), chunk):
+        calibrator.collect_data(_Images(name, images[start : start + chunk]))
+        on_image(min(start + chunk, len(images)), len(images))
     return calibrator.compute_data()
 
 

@@ -3,13 +3,11 @@
 So the gate judges the very nodes that are shipped, not a second export of the same network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
-
-from services.export.suppression import CANDIDATES
+from onnx import helper
 
 
 def hide(path: Path, names: Sequence[str]) -> None:
@@ -21,17 +19,16 @@ def hide(path: Path, names: Sequence[str]) -> None:
     onnx.save_model(model, path)
 
 
-def shown(path: Path, names: Sequence[str]) -> bytes:
-    """Return the file as bytes, with the inner tensors `names` as further outputs .
+def shown(path: Path, tensors: Mapping[str, int]) -> bytes:
+    """Return the file as bytes, with inner `tensors`, by name with their ONNX types, as further outputs.
 
     Raises ValueError if a tensor is not there, which means that the file was not made by this exporter.
     """
     model = onnx.load(path)
     present = {name for node in model.graph.node for name in node.output}
-    missing = [name for name in names if name not in present]
+    missing = [name for name in tensors if name not in present]
     if missing:
         raise ValueError(f"{path} holds no tensors called {', '.join(missing)}: the gate cannot compare them")
-    for name in names:
-        dtype = TensorProto.INT64 if name == CANDIDATES["labels"] else TensorProto.FLOAT
+    for name, dtype in tensors.items():
         model.graph.output.append(helper.make_tensor_value_info(name, dtype, None))
     return model.SerializeToString()

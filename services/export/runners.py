@@ -9,17 +9,16 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from services.export.exporter import OUTPUTS
-from services.export.graph import DetectionGraph
+from services.export.graph import ExportedGraph
 
 Outputs = dict[str, NDArray[Any]]
 # images uint8 [N, H, W, 3] -> outputs by name, each with N first
 Runner = Callable[[NDArray[np.uint8]], Outputs]
 
 
-def torch_runner(graph: DetectionGraph, raw_names: Sequence[str]) -> Runner:
+def torch_runner(graph: ExportedGraph, raw_names: Sequence[str]) -> Runner:
     """Return what runs `graph` in PyTorch, as it was trained."""
-    names = [*OUTPUTS, *raw_names]
+    names = [*graph.outputs, *raw_names]
 
     def run(images: NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():

@@ -10,6 +10,9 @@ from services.export.problems import IncompleteRun, UnknownRun
 from shared.config import ConfigError, RunConfig, load_run_config
 from shared.core.files import PathEscapesRoot, resolve_under
 
+# Of the metrics, those that a list of runs shows: detection's, then classification's.
+HEADLINE = ("ap", "ap50", "macro_f1", "map")
+
 WEIGHTS, CONFIG, LABELS, METRICS = "weights.safetensors", "config.yaml", "labels.json", "metrics.json"
 
 
@@ -101,7 +104,7 @@ def summarise(path: Path) -> dict[str, Any]:
         "family": family,
         "recipe": recipe,
         "exportable": weights.is_file() and problem is None,
-        "metrics": {key: value for key, value in _numbers(metrics).items() if key in ("ap", "ap50")},
+        "metrics": {key: value for key, value in _numbers(metrics).items() if key in HEADLINE},
         "problem": problem,
         "changed_at": datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds"),
     }

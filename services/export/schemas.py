@@ -12,7 +12,9 @@ class RunSummary(BaseModel):
     family: str | None = Field(description="None where config.yaml cannot be read.")
     recipe: str | None
     exportable: bool = Field(description="Whether it has weights and a config that can be read.")
-    metrics: dict[str, float] = Field(description="ap and ap50 of the final evaluation, 0..1.")
+    metrics: dict[str, float] = Field(
+        description="Of the final evaluation, 0..1: ap and ap50, or macro_f1 and map."
+    )
     problem: str | None = Field(description="What is wrong with the folder.")
     changed_at: datetime
 

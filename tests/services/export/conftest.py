@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from services.export.exporter import export_onnx
-from services.export.graph import DetectionGraph
 from services.export.runs import Run, read_run
+from services.export.tasks.detection_graph import DetectionGraph
 from shared.config import dump_run_config, validate_run
 from shared.families import get_family
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from services.export import pipeline
 from services.export.cli import export
 from services.export.runs import Run
+from services.export.tasks import detection
 from shared.repository import ModelRepository
 
 
@@ -60,9 +61,9 @@ def test_the_table_shows_every_check_and_the_version_stays_unpromoted_when_asked
 
 
 def test_a_refusal_has_its_exit_code_and_the_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = pipeline.append_suppression
+    real = detection.append_suppression
     monkeypatch.setattr(
-        pipeline,
+        detection,
         "append_suppression",
         lambda path, **given: real(path, **(given | {"score_threshold": 0.95})),
     )

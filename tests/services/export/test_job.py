@@ -8,6 +8,7 @@ import pytest
 
 from services.export import job, pipeline
 from services.export.runs import Run
+from services.export.tasks import detection
 from shared.core.settings import CommonSettings
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased, StopReason
 from shared.repository import ModelRepository
@@ -120,9 +121,9 @@ def test_a_version_that_cannot_be_read_is_in_no_exports_way(settings: CommonSett
 def test_what_the_gate_refuses_fails_for_good_with_its_numbers(
     settings: CommonSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.append_suppression
+    real = detection.append_suppression
     monkeypatch.setattr(
-        pipeline,
+        detection,
         "append_suppression",
         lambda path, **given: real(path, **(given | {"score_threshold": 0.95})),
     )

@@ -19,6 +19,7 @@ from services.export import pipeline
 from services.export.pipeline import ExportRequest, export_run
 from services.export.problems import GateRefused, IncompleteRun
 from services.export.runs import Run, read_run
+from services.export.tasks import detection
 from shared.repository import ModelRepository
 from shared.vision.nms import nms
 from tests.services.export.conftest import graph_of
@@ -286,9 +287,9 @@ def test_int8_calibrated_on_the_wrong_pictures_is_refused_for_its_ap(
 def test_suppression_with_another_threshold_is_refused(
     monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
-    real = pipeline.append_suppression
+    real = detection.append_suppression
     monkeypatch.setattr(
-        pipeline,
+        detection,
         "append_suppression",
         lambda path, **given: real(path, **(given | {"score_threshold": 0.95})),
     )

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.export.gate import judge
-from services.export.measurement import Measurements
 from services.export.problems import GateRefused
+from services.export.tasks.detection_checks import judge
+from services.export.tasks.detection_measurement import Measurements
 
 GOOD = Measurements(
     pictures=100,

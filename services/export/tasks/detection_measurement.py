@@ -1,16 +1,16 @@
 """How far the exported file is from the network, measured on held-out pictures."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from services.export.differences import batch_difference, difference, non_finite, plain_numbers, worst
 from services.export.held_out import Picture, batches
-from services.export.runners import Outputs, Runner
-from services.export.suppression import CANDIDATES
+from services.export.runners import Outputs
+from services.export.tasks.detection_suppression import CANDIDATES
+from services.export.tasks.task import OnPicture, Subject
 from shared.data.dataset import DetectionRecord
 from shared.metrics.detection import DetectionEvaluator
 from shared.repository.manifest import Thresholds
@@ -42,79 +42,59 @@ class Measurements:
     after: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is compared. `inner` runs the shipped nodes too, and shows tensors inside the file."""
-
-    reference: Runner
-    shipped: Runner
-    inner: Runner
-    raw_names: Sequence[str]
-    labels: Sequence[str]
-    thresholds: Thresholds
-    image_size: tuple[int, int]
-    end_to_end: bool
-
-
 def measure(
-    subject: Subject,
-    records: Sequence[DetectionRecord],
-    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    subject: Subject, thresholds: Thresholds, records: Sequence[DetectionRecord], on_picture: OnPicture
 ) -> Measurements:
     """Run every record's picture through PyTorch and the file. Stops at outputs that are not finite."""
     result = Measurements()
-    limit = subject.thresholds.max_detections
+    limit = thresholds.max_detections
     before, after = (DetectionEvaluator(subject.labels, limit) for _ in range(2))
     for pictures in batches(records, subject.image_size, BATCH):
         images = np.stack([picture.pixels for picture in pictures])
         expected, inner, shipped = subject.reference(images), subject.inner(images), subject.shipped(images)
         result.pictures += len(pictures)
         result.objects += sum(int((~picture.record.ignore).sum()) for picture in pictures)
-        result.non_finite += sum(int((~np.isfinite(shipped[name])).sum()) for name in ("boxes", "scores"))
+        result.non_finite += non_finite(shipped, ("boxes", "scores"))
         if result.non_finite:
             return result
-        _compare(result, subject, expected, inner, shipped)
+        _compare(result, subject, thresholds, expected, inner, shipped)
         for index, picture in enumerate(pictures):
-            _add(before, subject, picture, expected, index, end_to_end=False)
-            _add(after, subject, picture, shipped, index, end_to_end=subject.end_to_end)
+            _add(before, subject, thresholds, picture, expected, index, end_to_end=False)
+            _add(after, subject, thresholds, picture, shipped, index, end_to_end=subject.end_to_end)
         on_picture(result.pictures, len(records))
-    result.batch_difference = _batch_difference(subject, records)
+    first = next(batches(records, subject.image_size, BATCH), [])
+    if first:  # equal scores may leave the candidates' order open, so raw outputs and scores are compared
+        images = np.stack([picture.pixels for picture in first])
+        result.batch_difference = batch_difference(subject.inner, images, [*subject.raw_names, "scores"])
     if result.pictures:
-        threshold = subject.thresholds.score_threshold
-        result.before, result.after = (_numbers(each.compute(threshold)) for each in (before, after))
+        threshold = thresholds.score_threshold
+        result.before, result.after = (plain_numbers(each.compute(threshold)) for each in (before, after))
     return result
 
 
 def _compare(
-    result: Measurements, subject: Subject, expected: Outputs, inner: Outputs, shipped: Outputs
+    result: Measurements,
+    subject: Subject,
+    thresholds: Thresholds,
+    expected: Outputs,
+    inner: Outputs,
+    shipped: Outputs,
 ) -> None:
     for name in subject.raw_names:
-        result.raw_difference = _worst(result.raw_difference, _difference(expected[name], inner[name]))
+        result.raw_difference = worst(result.raw_difference, difference(expected[name], inner[name]))
     result.largest_label = max(result.largest_label, int(shipped["labels"].max(initial=-1)))
     # End to end, the candidates lie inside the graph and the outputs are what suppression left of them.
     found = {key: inner[inside] for key, inside in CANDIDATES.items()} if subject.end_to_end else shipped
-    result.score_difference = _worst(
-        result.score_difference, _difference(expected["scores"], found["scores"])
-    )
+    result.score_difference = worst(result.score_difference, difference(expected["scores"], found["scores"]))
     for index in range(len(expected["scores"])):
-        worst, compared = _box_difference(expected, found, index)
-        result.box_difference_px = _worst(result.box_difference_px, worst)
+        farthest, compared = _box_difference(expected, found, index)
+        result.box_difference_px = worst(result.box_difference_px, farthest)
         result.candidates_compared += compared
     if subject.end_to_end:
         result.suppression_mismatches += sum(
-            not _same_suppression(subject.thresholds, found, shipped, index)
+            not _same_suppression(thresholds, found, shipped, index)
             for index in range(len(shipped["scores"]))
         )
-
-
-def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
-    if one.shape != other.shape:
-        return math.inf
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0))
-
-
-def _worst(one: float, other: float) -> float:
-    return other if math.isnan(other) or other > one else one  # NaN stays, which max() would drop
 
 
 def _box_difference(expected: Outputs, found: Outputs, index: int) -> tuple[float, int]:
@@ -125,13 +105,13 @@ def _box_difference(expected: Outputs, found: Outputs, index: int) -> tuple[floa
     """
     scores, boxes, labels = (expected[name][index] for name in ("scores", "boxes", "labels"))
     counted = np.flatnonzero(scores > scores[-1] + SAME_SCORE) if len(scores) else np.zeros(0, np.int64)
-    worst = 0.0
+    farthest = 0.0
     for candidate in counted:
         like = np.abs(found["scores"][index] - scores[candidate]) <= SAME_SCORE
         like &= found["labels"][index] == labels[candidate]
         distances = np.abs(found["boxes"][index][like] - boxes[candidate]).max(axis=1)
-        worst = max(worst, float(distances.min(initial=math.inf)))
-    return worst, len(counted)
+        farthest = max(farthest, float(distances.min(initial=math.inf)))
+    return farthest, len(counted)
 
 
 def _same_suppression(thresholds: Thresholds, found: Outputs, shipped: Outputs, index: int) -> bool:
@@ -156,13 +136,14 @@ def _same_suppression(thresholds: Thresholds, found: Outputs, shipped: Outputs, 
 def _add(
     evaluator: DetectionEvaluator,
     subject: Subject,
-    picture: Picture,
+    thresholds: Thresholds,
+    picture: Picture[DetectionRecord],
     outputs: Outputs,
     index: int,
     *,
     end_to_end: bool,
 ) -> None:
-    record, thresholds = picture.record, subject.thresholds
+    record = picture.record
     candidates = Detections(*(outputs[name][index] for name in ("boxes", "scores", "labels")))
     if end_to_end:
         kept = candidates.select(np.arange(int(outputs["num_detections"][index])))
@@ -183,33 +164,3 @@ def _add(
     evaluator.add(
         in_source, record.boxes, record.labels, record.ignore, record.image_id, (record.height, record.width)
     )
-
-
-def _batch_difference(subject: Subject, records: Sequence[DetectionRecord]) -> float:
-    """Return how much the answer for a picture depends on the company it is in: batch 1 against batch N.
-
-    Raw outputs and scores are compared, since equal scores may leave the candidates' order open.
-    """
-    pictures = next(batches(records, subject.image_size, BATCH), [])
-    if not pictures:
-        return 0.0
-    if len(pictures) == 1:
-        pictures = pictures * 2
-    images = np.stack([picture.pixels for picture in pictures])
-    together = subject.inner(images)
-    alone = [subject.inner(images[index : index + 1]) for index in range(len(images))]
-    worst = 0.0
-    for name in (*subject.raw_names, "scores"):
-        worst = _worst(
-            worst, _difference(together[name], np.concatenate([outputs[name] for outputs in alone]))
-        )
-    return worst
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the plain numbers, without curves and without those that had nothing to measure."""
-    return {
-        key: float(value)
-        for key, value in metrics.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }

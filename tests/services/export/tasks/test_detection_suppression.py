@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from services.export.suppression import append_suppression
+from services.export.tasks.detection_suppression import append_suppression
 from shared.vision.nms import nms
 
 CANDIDATES, CLASSES = 50, 3
