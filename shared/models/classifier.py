@@ -49,24 +49,27 @@ class Classifier(Protocol):
         """[N, D, h, w] -> [N, C, h, w], whose mean over h and w is the logits."""
 
 
+def pixel_statistics(spec: ClassifierSpec) -> tuple[Tensor, Tensor]:
+    """Mean [3] and deviation [3] by which pixels in 0..1 are normalised; 0 and 1 for "none"."""
+    if spec.normalize == "none":
+        return torch.zeros(3), torch.ones(3)
+    return torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+
+
 class PixelNorm(nn.Module):
-    """(pixels − mean) / deviation of ImageNet; float [N, 3, H, W] in 0..1. It has nothing to save."""
+    """(pixels − mean) / deviation; float [N, 3, H, W] in 0..1. It has nothing to save."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, spec: ClassifierSpec) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = pixel_statistics(spec)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
-
-
-def pixel_norm(spec: ClassifierSpec) -> nn.Module:
-    """The first step of a network."""
-    return PixelNorm() if spec.normalize == "imagenet" else nn.Identity()
 
 
 def classification_head(in_features: int, spec: ClassifierSpec) -> nn.Linear:

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.models.classifier import ClassifierSpec, classification_head, pixel_norm
+from shared.models.classifier import ClassifierSpec, PixelNorm, classification_head
 
 EXPANSION = 4
 RESNET50_DEPTHS = (3, 4, 6, 3)
@@ -42,7 +42,7 @@ class ResNet(nn.Module):
 
     def __init__(self, depths: tuple[int, int, int, int], spec: ClassifierSpec) -> None:
         super().__init__()
-        self.normalize = pixel_norm(spec)
+        self.normalize = PixelNorm(spec)
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
