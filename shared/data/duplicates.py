@@ -123,13 +123,6 @@ class DisjointSets:
                 self.join(first.setdefault(name, index), index)
 
 
-def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Yield (i, j), i < j: for each row j of `hashes` [N, 4] the first i within NEAR_BITS of it, if any."""
-    for start, near in _near_chunks(hashes):
-        for row in np.flatnonzero(near.any(axis=1)):
-            yield int(near[row].argmax()), start + int(row)
-
-
 def _near_chunks(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Yield (start, near): near[r, i] says whether row start + r is within NEAR_BITS of an earlier row i."""
     for start in range(0, len(hashes), _CHUNK):

@@ -4,21 +4,84 @@ from rich.markup import escape
 from rich.table import Table
 
 from shared.cli.console import out
-from shared.data.report import DataReport, SplitReport, Spread
+from shared.data.report import (
+    DataReport,
+    LabelledDataReport,
+    LabelledSplitReport,
+    Report,
+    SplitReport,
+    Spread,
+)
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_COMBINATIONS = 16
 _EXAMPLES = 5  # of each kind; all of them are in the JSON
 
 
-def show_report(report: DataReport) -> None:
-    """Print counts, classes, box sizes, defects and the verdict."""
+def show_report(report: DataReport, *, verdict: bool = True) -> None:
+    """Print counts, classes and box sizes, and with `verdict` the defects and what they come to."""
     out.print(_splits(report))
     for split in report.splits:
         out.print(_classes(split))
+    if verdict:
+        _show_verdict(report)
+
+
+def show_labelled_report(report: LabelledDataReport, *, verdict: bool = True) -> None:
+    """Print counts per split and class and what occurs together, and with `verdict` as `show_report`."""
+    out.print(_labelled_splits(report))
+    for split in report.splits:
+        out.print(_labels(split))
+        if len(split.combinations) > 1:
+            out.print(_combinations(split))
+    if verdict:
+        _show_verdict(report)
+
+
+def _show_verdict(report: Report) -> None:
     if report.defects:
         out.print(_defects(report))
-    verdict = "[bold green]fine[/]" if report.ok else "[bold red]not fine[/]"
-    out.print(f"{verdict}: {report.errors} errors, {report.warnings} warnings, {report.notes} notes")
+    word = "[bold green]fine[/]" if report.ok else "[bold red]not fine[/]"
+    out.print(f"{word}: {report.errors} errors, {report.warnings} warnings, {report.notes} notes")
+
+
+def _labelled_splits(report: LabelledDataReport) -> Table:
+    table = Table(title=f"{escape(report.source)} ({report.format})", title_justify="left")
+    for heading in ("split", "images", "without labels", "share", "groups", "unlabelled", "image sizes"):
+        table.add_column(heading)
+    for split in report.splits:
+        table.add_row(
+            escape(split.name) or "all",
+            str(split.images),
+            str(split.images_without_labels),
+            f"{split.images_without_labels / max(1, split.images):.1%}",
+            str(split.groups),
+            str(split.unlabelled),
+            _image_sizes(split),
+        )
+    return table
+
+
+def _labels(split: LabelledSplitReport) -> Table:
+    table = Table(title=f"classes of {escape(split.name) or 'all'}", title_justify="left")
+    for heading in ("class", "images", "share"):
+        table.add_column(heading)
+    for entry in split.classes:
+        table.add_row(escape(entry.name), str(entry.images), f"{entry.share:.1%}")
+    return table
+
+
+def _combinations(split: LabelledSplitReport) -> Table:
+    table = Table(title=f"classes together in {escape(split.name) or 'all'}", title_justify="left")
+    for heading in ("classes", "images"):
+        table.add_column(heading)
+    shown = list(split.combinations.items())[:_COMBINATIONS]
+    for names, count in shown:
+        table.add_row(escape(names) or "none", str(count))
+    more = len(split.combinations) - len(shown)
+    if more > 0:
+        table.add_row(f"[dim]and {more} more, see --json[/]", "")
+    return table
 
 
 def _splits(report: DataReport) -> Table:
@@ -51,7 +114,7 @@ def _splits(report: DataReport) -> Table:
     return table
 
 
-def _image_sizes(split: SplitReport) -> str:
+def _image_sizes(split: SplitReport | LabelledSplitReport) -> str:
     shown = [f"{size} ({count})" for size, count in list(split.image_sizes.items())[:3]]
     more = len(split.image_sizes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
@@ -75,7 +138,7 @@ def _classes(split: SplitReport) -> Table:
     return table
 
 
-def _defects(report: DataReport) -> Table:
+def _defects(report: Report) -> Table:
     table = Table(title="defects", title_justify="left")
     for heading in ("severity", "defect", "count", "where", "detail"):
         table.add_column(heading, overflow="fold")

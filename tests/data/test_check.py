@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from shared.data.check import check_dataset
-from shared.data.duplicates import NEAR_BITS, near_pairs
+from shared.data.duplicates import NEAR_BITS, Look, look_alikes
 
 
 def found(report) -> set[tuple[str, str, str]]:
@@ -109,7 +109,7 @@ def test_the_same_picture_in_another_quality_is_a_near_duplicate(write_coco, cct
     assert report.ok
 
 
-def test_near_pairs_agree_with_counting_bits_one_by_one() -> None:
+def test_look_alikes_agree_with_counting_bits_one_by_one() -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, (200, 4)).astype(np.uint64)
     for row, flips in ((150, NEAR_BITS), (199, NEAR_BITS + 1), (70, 1)):
@@ -124,7 +124,11 @@ def test_near_pairs_agree_with_counting_bits_one_by_one() -> None:
                 expected.append((earlier, later))
                 break
     assert (120, 150) in expected
-    assert list(near_pairs(hashes)) == expected
+    same = rng.normal(0, 5, (64, 64)).astype(np.float16)
+    looks = [Look(str(row), hashes[row], same) for row in range(200)]
+    assert list(look_alikes(looks)) == expected
+    other = [Look(str(row), hashes[row], rng.normal(0, 5, (64, 64)).astype(np.float16)) for row in range(200)]
+    assert list(look_alikes(other)) == []
 
 
 def test_defects_of_labels_and_crowds_are_reported(write_coco) -> None:

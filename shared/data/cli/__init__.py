@@ -2,9 +2,12 @@
 
 import typer
 
-from shared.data.cli import inspect, make
+from shared.data.cli import divide, inspect, make
 
 app = typer.Typer(no_args_is_help=True, help="Check, make, divide and look at labelled pictures.")
 app.command()(inspect.check)
-app.add_typer(make.app, name="make")
+app.command()(inspect.stats)
 app.command()(inspect.preview)
+app.command()(divide.split)
+app.command()(divide.tiles)
+app.add_typer(make.app, name="make")

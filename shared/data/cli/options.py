@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 PathArgument = Annotated[
-    Path, typer.Argument(help="COCO JSON file or folder, YOLO data.yaml or folder.", show_default=False)
+    Path,
+    typer.Argument(
+        help="COCO JSON file or folder, YOLO data.yaml or folder; Severstal's train.csv or its folder, "
+        "images/ with annotations/, labelme.",
+        show_default=False,
+    ),
 ]
 FormatOption = Annotated[
-    Literal["auto", "coco", "yolo"], typer.Option("--format", help="How the labels are written.")
+    Literal["auto", "coco", "yolo", "severstal", "labels_json", "labelme"],
+    typer.Option("--format", help="How the labels are written."),
 ]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of the pictures, if unusual.")]
 

@@ -42,7 +42,7 @@ def find_classification_splits(path: Path, *, format: str = "auto") -> list[str]
     They are the format's own (folders, a CSV each), or else the parts of a splits.json in the folder.
     """
     own = _reader(path, format).splits(path)
-    file = _split_file(path)
+    file = find_split_file(path)
     return own or (list(read_split_file(file).parts) if file else [])
 
 
@@ -63,7 +63,7 @@ def read_classification_set(
     and what would be right.
     """
     reader = _reader(path, format)
-    file = _split_file(path)
+    file = find_split_file(path)
     if split is not None and file is not None and not reader.splits(path):
         whole = reader.read(path, None, images_dir)
         parts = read_split_file(file).apply(whole)
@@ -76,7 +76,8 @@ def read_classification_set(
     return dataset if class_names is None else select_classes(dataset, class_names)
 
 
-def _split_file(path: Path) -> Path | None:
+def find_split_file(path: Path) -> Path | None:
+    """Return the splits.json that lies with the data, if any."""
     file = (path if path.is_dir() else path.parent) / SPLIT_FILE_NAME
     return file if file.is_file() else None
 
