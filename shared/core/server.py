@@ -117,6 +117,7 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here looks at the client's address
             timeout_graceful_shutdown=max(1, round(drain_s)),
             timeout_keep_alive=30,
         )

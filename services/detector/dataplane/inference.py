@@ -34,10 +34,10 @@ async def infer(
         for _ in works:
             metrics.count(problem.code)
         raise
+    waiting = [_value_or_problem(loaded.batcher, ticket, compute_timeout_s) for ticket in tickets]
     try:
-        answers = await asyncio.gather(
-            *(_value_or_problem(loaded.batcher, ticket, compute_timeout_s) for ticket in tickets)
-        )
+        # Most requests bring one picture, which needs no task of its own.
+        answers = [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
     except asyncio.CancelledError:
         for _ in works:
             metrics.count("client_gone")

@@ -1,19 +1,21 @@
 """ONNX Runtime sessions: how they are opened, and what they really run on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from services.detector.dataplane.bound_runs import BoundRuns
+from services.detector.dataplane.providers import CPU, SessionOptions, providers, session_options
 from shared.repository.manifest import Manifest, TensorSpec
+
+__all__ = ["Session", "SessionOptions", "Tensors", "UnusableGraph", "open_session", "warm_up"]
 
 Tensors = dict[str, NDArray[Any]]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(float16)": "float16",
@@ -26,17 +28,15 @@ class UnusableGraph(Exception):
     """A graph that ONNX Runtime refuses, or whose tensors are not those in its manifest."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    provider: Literal["cpu", "cuda"] = "cpu"
-    intra_op_threads: int = 1
-
-
 class Session:
-    """One graph ready to run, from any number of threads at once."""
+    """One graph ready to run, from any number of threads at once.
 
-    def __init__(self, session: ort.InferenceSession, asked: str) -> None:
+    `bound` runs it on a device between buffers that stay there.
+    """
+
+    def __init__(self, session: ort.InferenceSession, asked: str, bound: BoundRuns | None = None) -> None:
         self._session = session
+        self._bound = bound
         self._outputs = [output.name for output in session.get_outputs()]
         self.provider_asked = asked
         self.provider: str = session.get_providers()[0]
@@ -48,26 +48,40 @@ class Session:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
         """Return every output by name for `inputs` by name, each with the batch as first dimension."""
+        if self._bound is not None:
+            return self._bound.run(inputs)
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
 
-def open_session(model: Path, manifest: Manifest, options: SessionOptions) -> Session:
-    """Open the graph in `model` and check it against its manifest; raises UnusableGraph."""
-    asked = _PROVIDERS[options.provider]
-    # Naming a provider that this build lacks only warns; what is missing shows in Session.fell_back.
-    providers = [name for name in (asked, "CPUExecutionProvider") if name in ort.get_available_providers()]
-    ort_options = ort.SessionOptions()
-    ort_options.intra_op_num_threads = options.intra_op_threads
-    ort_options.inter_op_num_threads = 1
-    # Spinning threads cost a quarter of the CPU and a third of the throughput (docs/benchmarks.md).
-    ort_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+def open_session(model: Path, manifest: Manifest, options: SessionOptions, max_batch: int = 1) -> Session:
+    """Open the graph in `model`, for runs of up to `max_batch` rows, and check it against its manifest.
+
+    Raises UnusableGraph.
+    """
     try:
-        session = ort.InferenceSession(str(model), ort_options, providers=list(dict.fromkeys(providers)))
+        session = ort.InferenceSession(
+            str(model),
+            session_options(options),
+            providers=providers(options, manifest.inputs, max_batch),
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise UnusableGraph(f"ONNX Runtime cannot load {model}: {error}") from error
     _check_tensors("input", session.get_inputs(), manifest.inputs, exact=True)
     _check_tensors("output", session.get_outputs(), manifest.outputs, exact=False)
-    return Session(session, asked)
+    return Session(session, options.asked, _bound_runs(session, manifest, options))
+
+
+def _bound_runs(
+    session: ort.InferenceSession, manifest: Manifest, options: SessionOptions
+) -> BoundRuns | None:
+    """Return runs between fixed buffers, for a graph on a device with inputs free in their batch alone."""
+    if session.get_providers()[0] == CPU:
+        return None
+    if any(size < 0 for spec in manifest.inputs for size in spec.shape[1:]):
+        if options.cuda_graphs:
+            raise UnusableGraph("CUDA graphs need inputs of a fixed size; switch them off for this model")
+        return None
+    return BoundRuns(session, device="cuda", graphs=options.cuda_graphs)
 
 
 def warm_up(session: Session, manifest: Manifest, batch_sizes: range) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import Future
 from typing import TypeVar
 
 from services.detector.dataplane.batching import Batcher, queue_deadline_exceeded
@@ -17,25 +18,40 @@ async def outcome(batcher: Batcher, ticket: Ticket[R], *, compute_timeout_s: flo
     A ticket that is still queued at its deadline is dropped (QueueDeadlineExceeded); one that is being
     computed gets `compute_timeout_s` more (ComputeDeadlineExceeded). Cancelling this drops the ticket.
     """
-    future = asyncio.wrap_future(ticket.future)
-    future.add_done_callback(_seen)
+    # One future and one timer: asyncio.wait_for and wrap_future take several callbacks and handles each.
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not answered.done():
+            answered.set_result(None)
+
+    def on_answer(_: "Future[tuple[R, Timing]]") -> None:
+        try:
+            loop.call_soon_threadsafe(wake)
+        except RuntimeError:  # the loop has ended, and with it whoever waited
+            if not loop.is_closed():
+                raise
+
+    ticket.future.add_done_callback(on_answer)
+    timer = loop.call_later(max(0.0, ticket.deadline - time.monotonic()), wake)
     try:
-        await asyncio.wait((future,), timeout=max(0.0, ticket.deadline - time.monotonic()))
-        if not future.done() and batcher.drop(ticket, "deadline"):
-            raise queue_deadline_exceeded(ticket)
-        if not future.done():
-            await asyncio.wait((future,), timeout=compute_timeout_s)
-        if not future.done():
+        await answered
+        if not ticket.future.done():
+            if batcher.drop(ticket, "deadline"):
+                raise queue_deadline_exceeded(ticket)
+            answered = loop.create_future()
+            timer = loop.call_later(compute_timeout_s, wake)
+            # It may have been answered since the last look, and woken the future before this one.
+            if not ticket.future.done():
+                await answered
+        if not ticket.future.done():
             raise ComputeDeadlineExceeded(
                 f"the model had not answered {compute_timeout_s:g} s after the picture left the queue"
             )
-        return future.result()
+        return ticket.future.result()
     except asyncio.CancelledError:
         batcher.drop(ticket, "client_gone")
         raise
-
-
-def _seen(future: "asyncio.Future[tuple[R, Timing]]") -> None:
-    """Mark the exception as retrieved: of a dropped ticket nobody reads it, which is no fault."""
-    if not future.cancelled():
-        future.exception()
+    finally:
+        timer.cancel()

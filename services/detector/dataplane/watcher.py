@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.detector.dataplane.loading import VersionLoader
+from services.detector.dataplane.memory import give_back_memory
 from services.detector.dataplane.registry import LoadedVersion, ModelRegistry
 from services.detector.dataplane.session import UnusableGraph
 from services.detector.metrics import DetectorMetrics
@@ -144,9 +145,15 @@ class RepositoryWatcher:
         self._unload_unused()
 
     def _unload_unused(self) -> None:
-        for loaded in self._registry.take_unused():
+        unused = self._registry.take_unused()
+        if not unused:
+            return
+        while unused:
+            loaded = unused.pop()
             self._unload(loaded, _UNLOAD_TIMEOUT_S)
             self._registry.forget(loaded)
+            del loaded  # the last reference: what it held is free before it is given back
+        give_back_memory()
 
     def _look_at(self, name: str) -> None:
         """Follow one model; what is wrong with it is reported and stops no other model."""

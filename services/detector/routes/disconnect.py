@@ -16,18 +16,29 @@ async def unless_client_gone(request: Request, work: Coroutine[Any, Any, R]) -> 
 
     The body of the request has to be read already: what arrives from then on is only the end.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        gone.cancel()
-        if not task.done():
+    task = asyncio.current_task()
+    assert task is not None
+    client_gone = working = False
+
+    def leave(watching: "asyncio.Task[None]") -> None:
+        nonlocal client_gone
+        if working and not watching.cancelled():
+            client_gone = True
             task.cancel()
-            await asyncio.wait((task,))
+
+    gone = asyncio.create_task(_disconnected(request))
+    gone.add_done_callback(leave)
+    working = True
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if client_gone:
+            task.uncancel()
+            raise ClientGone from None
+        raise  # somebody else wants an end
+    finally:
+        working = False
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:
