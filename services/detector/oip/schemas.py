@@ -1,10 +1,10 @@
 """What the protocol's documents look like, for OpenAPI and for tests.
 
 Requests are read by `request.py` instead: validating a tensor element by element would cost more than the
-model. Fields whose names begin with an underscore or are unknown are ignored, as Triton does.
+model. Fields that are unknown are ignored, as Triton does.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,7 +23,30 @@ Datatype = Literal[
     "FP64",
     "BYTES",
 ]
-_Size = Field(ge=0, le=2**63 - 1)
+_Size = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+def body_of(schema: type[BaseModel], *, required: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of a JSON body, for routes that read theirs themselves."""
+    content = {"application/json": {"schema": _inlined(schema.model_json_schema())}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON schema with its own definitions in place of the references to them."""
+    definitions = schema.get("$defs", {})
+
+    def resolve(part: Any) -> Any:
+        if isinstance(part, list):
+            return [resolve(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return resolve(definitions[part["$ref"].removeprefix("#/$defs/")])
+        return {name: resolve(value) for name, value in part.items() if name != "$defs"}
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved
 
 
 class ErrorAnswer(BaseModel):
@@ -62,7 +85,7 @@ class ModelMetadata(BaseModel):
 
 class InferInput(BaseModel):
     name: str
-    shape: list[int] = Field(description="The batch first.")
+    shape: list[_Size] = Field(description="The batch first.", max_length=16)
     datatype: Datatype
     parameters: dict[str, Any] = Field(
         {}, description="`binary_data_size`: the bytes of this tensor behind the JSON, in place of `data`."

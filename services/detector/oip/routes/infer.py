@@ -13,7 +13,7 @@ from services.detector.oip.graph_inputs import read_raw_request
 from services.detector.oip.inference import plan, run
 from services.detector.oip.problems import ERROR_FORM, PREFIX, UnknownEncoding, WrongRequest
 from services.detector.oip.request import HEADER_LENGTH, header_length, read_request
-from services.detector.oip.schemas import InferAnswer, InferRequest
+from services.detector.oip.schemas import InferAnswer, InferRequest, body_of
 from services.detector.reception import admitted
 from services.detector.routes.disconnect import unless_client_gone
 from services.detector.state import Detector, detector_of
@@ -60,13 +60,7 @@ _INFER: dict[str, Any] = {
         ),
     },
     "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": InferRequest.model_json_schema()},
-                _BINARY: {"schema": {"type": "string", "format": "binary"}},
-            },
-        },
+        **body_of(InferRequest, required=True),
         "parameters": [
             {
                 "name": HEADER_LENGTH,

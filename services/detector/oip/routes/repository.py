@@ -8,21 +8,12 @@ from fastapi import APIRouter, Request, Response
 from services.detector.dataplane.problems import LoadFailed
 from services.detector.oip.json_data import read_document
 from services.detector.oip.problems import ERROR_FORM, PREFIX, WrongRequest
-from services.detector.oip.schemas import IndexEntry, IndexRequest, RepositoryRequest
+from services.detector.oip.schemas import IndexEntry, IndexRequest, RepositoryRequest, body_of
 from services.detector.state import detector_of
 from shared.core.http import problem_responses
 from shared.repository.problems import UnknownModel
 
 router = APIRouter(prefix=f"{PREFIX}/repository")
-
-
-def _body(schema: type[Any]) -> dict[str, Any]:
-    return {
-        "requestBody": {
-            "required": False,
-            "content": {"application/json": {"schema": schema.model_json_schema()}},
-        }
-    }
 
 
 _CONTROL: dict[str, Any] = {
@@ -31,7 +22,7 @@ _CONTROL: dict[str, Any] = {
         **problem_responses(WrongRequest, UnknownModel, LoadFailed, form=ERROR_FORM),
     },
     "response_class": Response,
-    "openapi_extra": _body(RepositoryRequest),
+    "openapi_extra": body_of(RepositoryRequest, required=False),
 }
 
 
@@ -39,7 +30,7 @@ _CONTROL: dict[str, Any] = {
     "/index",
     summary="Every version in the repository and its state",
     responses=problem_responses(WrongRequest, form=ERROR_FORM),
-    openapi_extra=_body(IndexRequest),
+    openapi_extra=body_of(IndexRequest, required=False),
 )
 async def index(request: Request) -> list[IndexEntry]:
     ready = (await _document(request)).get("ready", False)
