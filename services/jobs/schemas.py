@@ -27,8 +27,10 @@ class FamilySummary(BaseModel):
     """A family of models, and what a training job of it can start from."""
 
     name: str
+    task: str = Field(description="What its models do: detection, classification.")
     recipes: list[str]
     schema_url: str = Field(description="JSON Schema of its model settings, the `model.…` overrides.")
+    run_schema_url: str = Field(description="JSON Schema of a whole run, every override.")
 
 
 class FamilyList(BaseModel):

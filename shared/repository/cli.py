@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from shared.cli.console import ExitCode, err, fail, out, print_json
+from shared.repository import cli_choices
 
 app = typer.Typer(
     help="List, check, promote and remove the versions of exported models.", no_args_is_help=True
 )
+app.add_typer(cli_choices.app)
 
 Root = Annotated[
     Path | None, typer.Option("--repository", help="Model repository; default SIGHTLINE_REPOSITORY_ROOT.")
@@ -256,33 +258,3 @@ def clean(
     for path in paths:
         out.print(f"{'removed' if yes else 'would remove'} {path}", soft_wrap=True)
     out.print("nothing to clean" if not paths else "" if yes else "add --yes to do it")
-
-
-@app.command()
-def architectures(as_json: AsJson = False) -> None:
-    """List the families of networks that can be trained and exported."""
-    from shared.families.registry import config_class, family_names, recipes_dir
-
-    rows = [
-        {
-            "family": name,
-            "about": _about(config_class(name).__module__.rpartition(".")[0]),
-            "recipes": sorted(path.stem for path in recipes_dir(name).glob("*.yaml")),
-        }
-        for name in family_names()
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        out.print(
-            f"[bold]{row['family']}[/]: {row['about']} (recipes: {', '.join(row['recipes']) or 'none'})"
-        )
-
-
-def _about(package: str) -> str:
-    """Return the first sentence of a family's package, without the name that it opens with."""
-    from importlib import import_module
-
-    first_line = (import_module(package).__doc__ or "").strip().partition("\n")[0]
-    return first_line.partition(". ")[0].rpartition(": ")[2].rstrip(".")

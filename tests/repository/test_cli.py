@@ -110,14 +110,3 @@ def test_rollback_without_a_previous_version_is_refused(tmp_path: Path) -> None:
     repository = ModelRepository(tmp_path)
     add_tiny_version(repository)
     assert run(repository, "rollback", "tiny").exit_code == 5
-
-
-def test_architectures_lists_every_family_with_its_recipes() -> None:
-    from shared.families import family_names
-
-    listed = CliRunner().invoke(app, ["architectures", "--json"])
-    assert listed.exit_code == 0
-    rows = json.loads(listed.stdout)
-    assert [row["family"] for row in rows] == family_names()
-    assert all(row["about"] and row["recipes"] for row in rows)
-    assert "person" in CliRunner().invoke(app, ["architectures"]).stdout

@@ -172,6 +172,23 @@ def test_families_and_their_schemas_are_told(client: TestClient) -> None:
     assert "'person'" in unknown.json()["detail"]
 
 
+def test_a_form_can_be_made_of_the_schemas_of_a_family(client: TestClient) -> None:
+    families = client.get("/v1/families").json()["families"]
+    defects = next(family for family in families if family["name"] == "defects")
+    assert defects["task"] == "classification"
+    architecture = client.get(defects["schema_url"]).json()["properties"]["architecture"]
+    assert architecture["enum"] == [choice["const"] for choice in architecture["oneOf"]]
+    assert "convnext_tiny_cbam" in architecture["enum"]
+    assert all(choice["description"] for choice in architecture["oneOf"])
+
+    run = client.get(defects["run_schema_url"]).json()
+    assert set(run["properties"]["recipe"]["enum"]) == set(defects["recipes"])
+    assert run["$defs"]["DefectsConfig"]["properties"]["architecture"] == architecture
+    unknown = client.get("/v1/families/defect/run-schema")
+    assert unknown.status_code == 404
+    assert "Did you mean 'defects'?" in unknown.json()["detail"]
+
+
 def test_a_key_is_asked_for_where_one_is_set(settings: CommonSettings) -> None:
     settings = CommonSettings(**{**settings.model_dump(), "api_keys": "right"})
     with TestClient(create_app(settings)) as client:
