@@ -4,24 +4,33 @@ from shared.core.problems import Problem
 
 JSON = "application/json"
 JPEG = "image/jpeg"
+PNG = "image/png"
 
 
 class NotAcceptable(Problem):
     status, code, title = 406, "not_acceptable", "No form of the answer is acceptable"
 
 
-def preferred_type(accept: str | None) -> str:
-    """Return JSON or JPEG for the value of an Accept header, JSON where the client is indifferent.
+def preferred_type(accept: str | None, picture: str = JPEG) -> str:
+    """Return JSON or `picture` for the value of an Accept header, JSON where the client is indifferent.
 
     The higher quality wins, then the more specific range. Raises NotAcceptable where both are ruled out.
     """
     if not accept or not accept.strip() or accept.strip() == "*/*":
         return JSON
     ranges = [_parse(part) for part in accept.split(",") if part.strip()]
-    json, jpeg = _rank(JSON, ranges), _rank(JPEG, ranges)
-    if not json[0] and not jpeg[0]:
-        raise NotAcceptable(f"Accept: {accept[:200]} allows neither {JSON} nor {JPEG}")
-    return JPEG if jpeg > json else JSON
+    json, drawn = _rank(JSON, ranges), _rank(picture, ranges)
+    if not json[0] and not drawn[0]:
+        raise NotAcceptable(f"Accept: {accept[:200]} allows neither {JSON} nor {picture}")
+    return picture if drawn > json else JSON
+
+
+def require_type(accept: str | None, media_type: str) -> None:
+    """Raise NotAcceptable where an Accept header rules out the only form that an answer has."""
+    if accept and accept.strip():
+        ranges = [_parse(part) for part in accept.split(",") if part.strip()]
+        if not _rank(media_type, ranges)[0]:
+            raise NotAcceptable(f"Accept: {accept[:200]} does not allow {media_type}, which was asked for")
 
 
 def _parse(media_range: str) -> tuple[str, float]:

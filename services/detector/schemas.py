@@ -17,6 +17,23 @@ class ThresholdFields(BaseModel):
     max_detections: Annotated[int | None, Field(ge=1, le=10_000)] = None
 
 
+class LabelFields(BaseModel):
+    """What a request may state in place of a classification model's own thresholds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False, description="For every label; default: each label's own."),
+    ] = None
+
+
+class ClassifyFields(LabelFields):
+    heatmap: Annotated[
+        str | None, Field(description="Label whose heat map is wanted, in place of probabilities.")
+    ] = None
+
+
 class Box(BaseModel):
     """Corners in pixels of the upright picture; (0, 0) is its upper left corner."""
 
@@ -68,6 +85,33 @@ class BatchAnswer(BaseModel):
     model: str
     version: int
     results: list[PictureAnswer | PictureProblem] = Field(
+        description="One for each picture, in the order sent; one that failed has a problem in its place."
+    )
+
+
+class LabelAnswer(BaseModel):
+    label: str
+    label_id: int = Field(ge=0)
+    probability: float = Field(ge=0, le=1)
+    threshold: float = Field(ge=0, le=1)
+    present: bool = Field(description="Whether the probability is at least the threshold.")
+
+
+class LabelsOfPicture(BaseModel):
+    image: ImageSize
+    labels: list[LabelAnswer] = Field(description="All labels of the model, in the order of label_id.")
+    timing_ms: TimingMs
+
+
+class ClassifyAnswer(LabelsOfPicture):
+    model: str
+    version: int
+
+
+class ClassifyBatchAnswer(BaseModel):
+    model: str
+    version: int
+    results: list[LabelsOfPicture | PictureProblem] = Field(
         description="One for each picture, in the order sent; one that failed has a problem in its place."
     )
 

@@ -40,6 +40,14 @@ class FixedSuppression(UnprocessableContent):
     code, title = "fixed_iou_threshold", "The IoU threshold is fixed in this model"
 
 
+class UnknownLabel(UnprocessableContent):
+    code, title = "unknown_label", "No such label"
+
+
+class NoActivationMaps(UnprocessableContent):
+    code, title = "no_activation_maps", "The model has no activation maps"
+
+
 class VersionNotLoaded(Conflict):
     code, title = "version_not_loaded", "Version not loaded"
 

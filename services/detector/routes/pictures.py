@@ -1,16 +1,17 @@
 """Pictures and form fields out of a request's body, raw or multipart."""
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from services.detector.dataplane.problems import EmptyPicture
-from services.detector.dataplane.tasks.detection import Overrides
-from services.detector.schemas import ThresholdFields
 from shared.core.problems import BadRequest, PayloadTooLarge, UnprocessableContent, UnsupportedMediaType
+
+F = TypeVar("F", bound=BaseModel)
 
 # Of a form, whatever they are: beyond any sensible setting, and cheap enough to count.
 _MAX_PARTS = 1000
@@ -29,22 +30,22 @@ class NoForm(UnsupportedMediaType):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureForm:
-    """What a request holds: encoded pictures, and the thresholds asked for."""
+class PictureForm(Generic[F]):
+    """What a request holds: encoded pictures, and the fields stated in its query or its form."""
 
     pictures: list[bytes]
-    overrides: Overrides
+    fields: F
 
 
-async def read_picture(request: Request, query: ThresholdFields) -> PictureForm:
+async def read_picture(request: Request, query: F) -> PictureForm[F]:
     """Return the one picture of a request: its whole body, or the form's file `image`."""
     _refuse_repeated(request)
     if not _is_form(request):
-        return PictureForm([await request.body()], _overrides(query))
+        return PictureForm([await request.body()], query)
     return await _read_form(request, query, field="image", max_pictures=1)
 
 
-async def read_pictures(request: Request, query: ThresholdFields, max_pictures: int) -> PictureForm:
+async def read_pictures(request: Request, query: F, max_pictures: int) -> PictureForm[F]:
     """Return the pictures of a form, its files `images`, in their order."""
     _refuse_repeated(request)
     if not _is_form(request):
@@ -57,6 +58,8 @@ async def read_pictures(request: Request, query: ThresholdFields, max_pictures: 
 
 def _refuse_repeated(request: Request) -> None:
     """Raise WrongForm for a field that the query states twice, of which the framework would take the last."""
+    if not request.scope["query_string"]:
+        return
     names = [name for name, _ in request.query_params.multi_items()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WrongForm(f"{', '.join(twice)} stands in the query more than once; state it once")
@@ -67,11 +70,9 @@ def _is_form(request: Request) -> bool:
     return content_type.split(";", 1)[0].strip().lower() == "multipart/form-data"
 
 
-async def _read_form(
-    request: Request, query: ThresholdFields, *, field: str, max_pictures: int
-) -> PictureForm:
+async def _read_form(request: Request, query: F, *, field: str, max_pictures: int) -> PictureForm[F]:
     try:
-        pictures, thresholds = await _read_fields(request, field)
+        pictures, stated = await _read_fields(request, field, type(query))
     except UnicodeError as error:
         raise BadRequest(f"the form's text cannot be read in the charset it states: {error}") from error
     if not pictures:
@@ -79,42 +80,48 @@ async def _read_form(
     if len(pictures) > max_pictures:
         raise TooManyPictures(
             f"the form has more than {max_pictures} picture{'s' if max_pictures > 1 else ''}; "
-            f"send {'fewer at a time' if max_pictures > 1 else 'several to …/detect/batch'}",
+            f"send {'fewer at a time' if max_pictures > 1 else f'several to {_batch_path(request)}'}",
             limit=max_pictures,
         )
-    return PictureForm(pictures, _overrides(query, thresholds))
+    return PictureForm(pictures, _with_form(query, stated))
 
 
-async def _read_fields(request: Request, field: str) -> tuple[list[bytes], dict[str, str]]:
-    """Return the files called `field` and the thresholds of a form; raises WrongForm for anything else."""
+def _batch_path(request: Request) -> str:
+    return f"…/{request.url.path.rpartition('/')[2]}/batch"
+
+
+async def _read_fields(
+    request: Request, field: str, fields: type[BaseModel]
+) -> tuple[list[bytes], dict[str, str]]:
+    """Return the files called `field` and the other fields of a form; raises WrongForm for anything else."""
     pictures: list[bytes] = []
-    thresholds: dict[str, str] = {}
+    stated: dict[str, str] = {}
     async with request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile) and name == field:
                 pictures.append(await value.read())
-            elif isinstance(value, str) and name in ThresholdFields.model_fields and name not in thresholds:
-                thresholds[name] = value
+            elif isinstance(value, str) and name in fields.model_fields and name not in stated:
+                stated[name] = value
             elif name == field:
                 raise WrongForm(f"the form field {field!r} is text, not a file; with curl: -F {field}=@FILE")
             else:
                 raise WrongForm(
                     f"the form field {name!r} does not belong; send the file field {field!r} and, each once "
-                    f"and as text, {', '.join(ThresholdFields.model_fields)}"
+                    f"and as text, {', '.join(fields.model_fields)}"
                 )
-    return pictures, thresholds
+    return pictures, stated
 
 
-def _overrides(query: ThresholdFields, form: dict[str, str] | None = None) -> Overrides:
-    """Return the thresholds asked for; raises RequestValidationError for a field out of its range."""
+def _with_form(query: F, form: dict[str, str]) -> F:
+    """Return the fields of query and form; raises RequestValidationError for one out of its range."""
+    if not form:
+        return query
     asked = query.model_dump(exclude_none=True)
-    if form:
-        if twice := sorted(asked.keys() & form.keys()):
-            raise WrongForm(f"{', '.join(twice)} stands in the query and in the form; state it once")
-        try:
-            asked |= ThresholdFields.model_validate(form).model_dump(exclude_none=True)
-        except ValidationError as error:
-            raise RequestValidationError(
-                [{**item, "loc": ("form", *item["loc"])} for item in error.errors(include_context=False)]
-            ) from error
-    return Overrides(**asked)
+    if twice := sorted(asked.keys() & form.keys()):
+        raise WrongForm(f"{', '.join(twice)} stands in the query and in the form; state it once")
+    try:
+        return type(query).model_validate(asked | form)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**item, "loc": ("form", *item["loc"])} for item in error.errors(include_context=False)]
+        ) from error

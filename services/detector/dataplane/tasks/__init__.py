@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from services.detector.dataplane.tasks.classification import ClassificationTask
 from services.detector.dataplane.tasks.detection import DetectionTask
 from services.detector.dataplane.tasks.task import TaskFactory
 
-TASKS: Mapping[str, TaskFactory] = MappingProxyType({"detection": DetectionTask})
+TASKS: Mapping[str, TaskFactory] = MappingProxyType(
+    {"detection": DetectionTask, "classification": ClassificationTask}
+)
