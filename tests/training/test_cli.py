@@ -42,6 +42,8 @@ def test_dry_run_prints_the_resolved_config(sightline):
         (["persn", "data.path=x"], ExitCode.USAGE, "'person'"),
         ([], ExitCode.USAGE, "name a family"),
         (["person", "data.path=nowhere"], ExitCode.NOT_FOUND, "data.path=nowhere"),
+        (["defects", "data.path=x", "trainer.monitor=ap"], ExitCode.USAGE, "There are: macro_f1, map"),
+        (["defects", "data.path=x", "model.loss=focall"], ExitCode.USAGE, "'focal'"),
         (["--resume", "nothing"], ExitCode.NOT_FOUND, "unknown run 'nothing'"),
         (["person", "data.path=x", "--name", "../out"], ExitCode.USAGE, "not a plain name"),
         (["person", "data.path=x", "--submit"], ExitCode.UNAVAILABLE, "sightline up"),
@@ -149,3 +151,10 @@ def test_a_sweep_without_a_service_says_how_to_start_it(sightline):
     result = sightline("sweep", "person", "grid_size", "data.path=cctv")
     assert result.exit_code == ExitCode.UNAVAILABLE
     assert "sightline up" in result.stderr
+
+
+def test_a_sweep_is_ranked_by_what_its_task_measures(sightline):
+    words = ("sweep", "defects", "loss", "--recipe", "light", "data.path=steel", "--dry-run")
+    assert sightline(*words, "--metric", "rare_recall").exit_code == 0
+    wrong = sightline(*words, "--metric", "ap50")
+    assert (wrong.exit_code, "macro_f1" in wrong.stderr) == (ExitCode.USAGE, True)

@@ -7,14 +7,17 @@ import cv2
 import httpx
 import optuna
 import pytest
+from rich.console import Console
 
 from shared.config import ConfigError, compose_run
+from training.sweep.numbers import COMPARED
 from training.sweep.points import Sweep, check_points, grid_points, load_named_grid, make_point
 from training.sweep.queue import SweepQueue
-from training.sweep.report import make_rows, plot, write_report
+from training.sweep.report import make_rows, over_seeds, plot, seeds_table, table, write_report
 from training.sweep.search import parse_axis, search
 
 SWEEP = Sweep("grid-test", "person", "recommended")
+DETECTION, CLASSIFICATION = COMPARED["detection"], COMPARED["classification"]
 
 
 class JobsService:
@@ -111,10 +114,10 @@ def test_the_same_sweep_again_finds_its_jobs_and_another_one_makes_new_ones():
 
 def test_the_report_ranks_runs_and_keeps_the_failed_one(tmp_path):
     points = grid_points({"model.grid_size": ["13", "26", "32", "52"]}, [])
-    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), "ap")
+    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), DETECTION, "ap")
     assert [row["point"]["model.grid_size"] for row in rows] == ["52", "26", "13", "32"]
     assert (rows[-1]["state"], rows[-1]["error"]) == ("failed", "out of memory")
-    paths = write_report(tmp_path, rows, "test", "ap")
+    paths = write_report(tmp_path, rows, DETECTION, "test", "ap")
     with paths["csv"].open() as file:
         lines = list(csv.DictReader(file))
     assert [line["ap50"] for line in lines] == ["0.52", "0.26", "0.13", ""]
@@ -125,9 +128,9 @@ def test_the_report_ranks_runs_and_keeps_the_failed_one(tmp_path):
 @pytest.mark.parametrize(("metric", "best"), [("ap", "52"), ("ap50", "52"), ("f1", "13")])
 def test_each_metric_ranks(tmp_path, metric, best):
     points = grid_points({"model.grid_size": ["13", "26", "52"]}, [])
-    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), metric)
+    rows = make_rows(JobsService(better_with_grid_size).queue().run(points, ignore), DETECTION, metric)
     assert rows[0]["point"]["model.grid_size"] == best
-    write_report(tmp_path, rows, "test", metric)
+    write_report(tmp_path, rows, DETECTION, "test", metric)
 
 
 def test_a_value_given_twice_is_one_job_and_ends():
@@ -139,12 +142,13 @@ def test_a_value_given_twice_is_one_job_and_ends():
 def test_every_shape_of_sweep_is_drawn():
     def row(point, ap):
         state = "failed" if ap is None else "succeeded"
-        return {"point": point, "ap": ap, "ap50": ap, "state": state}
+        return {"point": point, "ap": ap, "ap50": ap, "f1": ap, "rarest": None, "state": state}
 
     pairs = [row({"a": a, "b": b}, None if a == b == "2" else 0.5) for a in "12" for b in "12"]
     trials = [row({"a": str(n / 7), "b": "x", "c": "y"}, n / 10) for n in range(5)]
-    for rows in (pairs, trials, [row({"a": "1"}, None)]):
-        plot(rows, "title", "ap").canvas.draw()
+    seeds = [row({"a": a, "seed": seed}, None if a == seed else 0.5) for a in "12" for seed in "123"]
+    for rows in (pairs, trials, seeds, [row({"a": "1"}, None)]):
+        plot(rows, DETECTION, "title", "ap").canvas.draw()
 
 
 @pytest.mark.parametrize(
@@ -176,6 +180,7 @@ def test_a_search_ends_with_its_trials_and_goes_on_where_it_was(tmp_path):
             trials=trials,
             parallel=2,
             metric="ap",
+            compared=DETECTION,
             seed=0,
             on_change=ignore,
         )
@@ -194,7 +199,14 @@ def test_a_search_with_more_trials_than_choices_ends_and_each_metric_has_its_own
         place = {"name": "s", "folder": tmp_path, "trials": 6, "parallel": 3}
         axes = [parse_axis("model.grid_size=13,26")]
         return search(
-            service.queue(), axes, ["data.path=cctv"], metric=metric, seed=0, on_change=ignore, **place
+            service.queue(),
+            axes,
+            ["data.path=cctv"],
+            metric=metric,
+            compared=DETECTION,
+            seed=0,
+            on_change=ignore,
+            **place,
         )
 
     assert len(run("ap")) == len(run("f1")) == 6
@@ -207,3 +219,72 @@ def test_a_search_with_more_trials_than_choices_ends_and_each_metric_has_its_own
 def test_swept_values_win_over_fixed_ones():
     point = make_point({"model.grid_size": "13"}, ["data.path=cctv", "model.grid_size=52"])
     assert compose_run("person", overrides=point.overrides).model["grid_size"] == 13
+
+
+def by_loss_and_seed(overrides):
+    """Focal finds more of the rare class and less overall; its last seed fails."""
+    values = dict(override.split("=", 1) for override in overrides)
+    seed, focal = int(values["seed"]), values["model.loss"] == "focal"
+    if focal and seed == 2:
+        return "out of memory"
+    recall = {"1": 0.9, "2": (0.75 if focal else 0.25) + seed / 8}
+    images = {"1": 500, "2": 20}
+    return {
+        "metrics": {"macro_f1": (0.5 if focal else 0.625) + seed / 8, "map": 0.5, "micro_f1": 0.9},
+        "per_class": {
+            name: {"recall": recall[name], "f1": 0.5, "training_images": images[name]} for name in recall
+        },
+        "parameters": 1_912_260,
+        "training_seconds": 60.0,
+        "run_id": f"run-{values['model.loss']}-{seed}",
+    }
+
+
+@pytest.fixture
+def losses_over_seeds():
+    grid, fixed = load_named_grid("defects", "loss")
+    points = grid_points(grid, ["data.path=steel", *fixed])
+    queue = JobsService(by_loss_and_seed).queue()
+    return make_rows(queue.run(points, ignore), CLASSIFICATION, "rare_recall")
+
+
+def test_the_rarest_class_is_the_one_with_the_fewest_training_images_and_ranks(losses_over_seeds, tmp_path):
+    ranked = [(row["point"]["model.loss"], row["point"]["seed"]) for row in losses_over_seeds]
+    assert ranked == [
+        ("focal", "1"), ("focal", "0"), ("bce", "2"), ("bce", "1"), ("bce", "0"), ("focal", "2")
+    ]  # fmt: skip
+    assert [row["rare_recall"] for row in losses_over_seeds] == [0.875, 0.75, 0.5, 0.375, 0.25, None]
+    assert {row["rarest"] for row in losses_over_seeds[:-1]} == {"2"}
+    paths = write_report(tmp_path, losses_over_seeds, CLASSIFICATION, "test", "rare_recall")
+    with paths["csv"].open() as file:
+        first = next(csv.DictReader(file))
+    assert (first["recall of 1"], first["recall of 2"]) == ("0.9", "0.875")
+    headings = [column.header for column in table(losses_over_seeds, CLASSIFICATION, "").columns]
+    assert "recall of 2 (rarest)" in headings
+
+
+def test_seeds_of_one_setting_are_put_together_without_the_failed_ones(losses_over_seeds, tmp_path):
+    focal, bce = over_seeds(losses_over_seeds, CLASSIFICATION, "rare_recall")
+    assert (focal["point"], focal["runs"], focal["seeds"]) == ({"model.loss": "focal"}, 2, 3)
+    assert focal["rare_recall"] == {"mean": 0.8125, "min": 0.75, "max": 0.875}
+    assert (bce["point"], bce["runs"]) == ({"model.loss": "bce"}, 3)
+    assert bce["macro_f1"] == {"mean": 0.75, "min": 0.625, "max": 0.875}
+    assert over_seeds(losses_over_seeds, CLASSIFICATION, "macro_f1")[0]["point"] == {"model.loss": "bce"}
+    paths = write_report(tmp_path, losses_over_seeds, CLASSIFICATION, "test", "rare_recall")
+    assert json.loads(paths["seeds"].read_text()) == [focal, bce]
+    console = Console(record=True, width=200)
+    console.print(seeds_table([focal, bce], losses_over_seeds, CLASSIFICATION))
+    assert "0.812 (0.750–0.875)" in console.export_text()
+
+
+def test_a_sweep_over_seeds_alone_has_nothing_to_put_together(losses_over_seeds):
+    alone = [{**row, "point": {"seed": row["point"]["seed"]}} for row in losses_over_seeds[:3]]
+    assert over_seeds(alone, CLASSIFICATION, "macro_f1") == []
+
+
+@pytest.mark.parametrize("name", ["loss", "cbam"])
+def test_the_sweeps_of_defects_compose_over_three_seeds(name):
+    grid, fixed = load_named_grid("defects", name)
+    points = grid_points(grid, ["data.path=steel", *fixed])
+    runs = [compose_run("defects", "light", point.overrides) for point in points]
+    assert len({(run.seed, run.model["loss"], run.model["architecture"]) for run in runs}) == 6

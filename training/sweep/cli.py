@@ -10,6 +10,7 @@ from shared.cli.console import ExitCode, err, fail, out, print_json
 
 if TYPE_CHECKING:
     from shared.core.settings import CommonSettings
+    from training.sweep.numbers import Compared
     from training.sweep.points import Point, Sweep
     from training.sweep.queue import Job, OnChange
     from training.sweep.search import Axis
@@ -36,7 +37,13 @@ def sweep(
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of a search, in all.")] = 20,
     parallel: Annotated[int, typer.Option(min=1, help="Trials of a search at a time.")] = 2,
-    metric: Annotated[Literal["ap", "ap50", "f1"], typer.Option(help="What ranks runs; higher wins.")] = "ap",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What ranks runs; higher wins. Detection: ap, ap50, f1; classification: macro_f1, map, "
+            "micro_f1, rare_recall, rare_f1 (of the rarest class).  [default: ap or macro_f1]"
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of the family to start from.")] = "recommended",
     name: Annotated[str | None, typer.Option(help="Name of the sweep, which groups its jobs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of a search.")] = 0,
@@ -68,6 +75,7 @@ def sweep(
             points, label = _grid(family, recipe, names, grid or [], fixed, name)
         described = sweep_points.Sweep(label, family, recipe)
         sweep_points.check_points(described, points)
+        compared, ranked_by = _compared(family, metric)
     except ConfigError as error:
         fail(str(error), hint=f"grids of {family}: {_grids(family)}", code=ExitCode.USAGE)
     if dry_run:
@@ -75,8 +83,20 @@ def sweep(
         return
     settings = CommonSettings()
     with _interruptible(described):
-        results = _run(described, points, axes, fixed, settings, trials, parallel, metric, seed)
-    _report(described, results, settings, metric, as_json=as_json)
+        results = _run(described, points, axes, fixed, settings, trials, parallel, compared, ranked_by, seed)
+    _report(described, results, settings, compared, ranked_by, as_json=as_json)
+
+
+def _compared(family: str, metric: str | None) -> "tuple[Compared, str]":
+    """What the family's task is compared by, and the number that ranks. Raises ConfigError."""
+    from shared.config import ConfigError, unknown
+    from shared.families.registry import family_task
+    from training.sweep.numbers import COMPARED
+
+    compared = COMPARED[family_task(family)]
+    if metric is not None and metric not in compared.names():
+        raise ConfigError(unknown(f"metric of {family!r}", metric, compared.names()))
+    return compared, metric or compared.default
 
 
 def _grid(
@@ -109,6 +129,7 @@ def _run(
     settings: "CommonSettings",
     trials: int,
     parallel: int,
+    compared: "Compared",
     metric: str,
     seed: int,
 ) -> "list[tuple[Point, Job]]":
@@ -130,6 +151,7 @@ def _run(
             trials=trials,
             parallel=parallel,
             metric=metric,
+            compared=compared,
             seed=seed,
             on_change=on_change,
         )
@@ -171,21 +193,26 @@ def _report(
     described: "Sweep",
     results: "list[tuple[Point, Job]]",
     settings: "CommonSettings",
+    compared: "Compared",
     metric: str,
     *,
     as_json: bool,
 ) -> None:
-    from training.sweep.report import make_rows, table, write_report
+    from training.sweep.report import make_rows, over_seeds, seeds_table, table, write_report
 
     assert settings.runs_root is not None
-    rows = make_rows(results, metric)
+    rows = make_rows(results, compared, metric)
     title = f"{described.name} ({described.recipe})"
-    paths = write_report(settings.runs_root / "sweeps" / described.name, rows, title, metric)
+    paths = write_report(settings.runs_root / "sweeps" / described.name, rows, compared, title, metric)
+    summaries = over_seeds(rows, compared, metric)
     failed = sum(row["state"] != "succeeded" for row in rows)
     if as_json:
-        print_json({"name": described.name, "rows": rows, "files": {k: str(v) for k, v in paths.items()}})
+        files = {kind: str(path) for kind, path in paths.items()}
+        print_json({"name": described.name, "rows": rows, "over_seeds": summaries, "files": files})
     else:
-        out.print(table(rows, title))
+        out.print(table(rows, compared, title))
+        if summaries:
+            out.print(seeds_table(summaries, rows, compared))
         out.print(f"plot: {paths['png']}", soft_wrap=True, highlight=False)
     if failed:
         err.print(f"{failed} of {len(rows)} runs did not succeed; `sightline jobs retry JOB` tries one again")

@@ -1,4 +1,4 @@
-"""What a sweep came to: one table, one plot, and both as files."""
+"""What a sweep came to: a table, the same over seeds, one plot, and all of it as files."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shared.core.files import atomic_path, write_atomic
+from training.sweep.numbers import Compared, numbers_of, rarest_class
 from training.sweep.points import Point
 from training.sweep.queue import Job
 
@@ -18,65 +19,119 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_NUMBERS = ("ap50", "ap", "f1", "parameters", "seconds")
+_COSTS = {"parameters": "params", "seconds": "seconds"}
+_FORMS = {"parameters": ",.0f", "seconds": ".0f"}  # of everything else: three decimals
+SEED = "seed"
 
 
-def make_rows(results: Sequence[tuple[Point, Job]], metric: str) -> list[Row]:
+def make_rows(results: Sequence[tuple[Point, Job]], compared: Compared, metric: str) -> list[Row]:
     """Return one row per point, the best by `metric` first; those that did not succeed come last."""
-    rows = [_row(point, job) for point, job in results]
+    rows = [_row(point, job, compared) for point, job in results]
     return sorted(rows, key=lambda row: (row[metric] is None, -(row[metric] or 0.0)))
 
 
-def table(rows: Sequence[Row], title: str) -> "Table":
+def over_seeds(rows: Sequence[Row], compared: Compared, metric: str) -> list[Row]:
+    """Return one row per setting of a grid with several seeds, the best mean of `metric` first; else none.
+
+    Each has the setting's `point` without the seed, `runs` that succeeded of `seeds` in all, and for every
+    number {mean, min, max} over those runs, None where no run has it.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        setting = tuple((key, value) for key, value in row["point"].items() if key != SEED)
+        groups.setdefault(setting, []).append(row)
+    if not groups or () in groups or SEED not in rows[0]["point"]:
+        return []
+    summaries = []
+    for setting, members in groups.items():
+        summary: Row = {
+            "point": dict(setting),
+            "seeds": len(members),
+            "runs": sum(row["state"] == "succeeded" for row in members),
+        }
+        for name in [*compared.names(), *_COSTS]:
+            values = [row[name] for row in members if row[name] is not None]
+            summary[name] = (
+                {"mean": sum(values) / len(values), "min": min(values), "max": max(values)}
+                if values
+                else None
+            )
+        summaries.append(summary)
+    return sorted(summaries, key=lambda row: (row[metric] is None, -(row[metric] or {"mean": 0.0})["mean"]))
+
+
+def table(rows: Sequence[Row], compared: Compared, title: str) -> "Table":
     """Return the rows for a terminal."""
     from rich.table import Table
 
     keys = list(rows[0]["point"])
+    headings = _headings(rows, compared)
     shown = Table(title=title, box=None, pad_edge=False, title_justify="left")
     for key in keys:
         shown.add_column(key, justify="right")
-    for heading in ("AP50", "AP", "F1", "params", "seconds"):
+    for heading in headings.values():
         shown.add_column(heading, justify="right")
     shown.add_column("state")
     for row in rows:
-        numbers = [
-            _text(row["ap50"], ".3f"),
-            _text(row["ap"], ".3f"),
-            _text(row["f1"], ".3f"),
-            _text(row["parameters"], ",d"),
-            _text(row["seconds"], ".0f"),
-        ]
+        numbers = [_text(row[name], _FORMS.get(name, ".3f")) for name in headings]
         state = row["state"] + (f": {row['error'].splitlines()[0][:80]}" if row["error"] else "")
         shown.add_row(*(row["point"][key] for key in keys), *numbers, state)
     return shown
 
 
-def write_report(folder: Path, rows: Sequence[Row], title: str, metric: str) -> dict[str, Path]:
-    """Write sweep.csv, sweep.json and sweep.png into `folder`; return their paths by suffix."""
+def seeds_table(summaries: Sequence[Row], rows: Sequence[Row], compared: Compared) -> "Table":
+    """Return what `over_seeds` gave for a terminal: the mean, and the lowest and highest in brackets."""
+    from rich.table import Table
+
+    headings = _headings(rows, compared)
+    shown = Table(
+        title="over seeds: mean (lowest to highest)", box=None, pad_edge=False, title_justify="left"
+    )
+    for heading in (*summaries[0]["point"], *headings.values(), "runs"):
+        shown.add_column(heading, justify="right")
+    for summary in summaries:
+        numbers = [_range_text(summary[name], _FORMS.get(name, ".3f")) for name in headings]
+        shown.add_row(*summary["point"].values(), *numbers, f"{summary['runs']} of {summary['seeds']}")
+    return shown
+
+
+def write_report(
+    folder: Path, rows: Sequence[Row], compared: Compared, title: str, metric: str
+) -> dict[str, Path]:
+    """Write sweep.csv, sweep.json and sweep.png into `folder`; return their paths by suffix.
+
+    With several seeds seeds.json holds what `over_seeds` says.
+    """
     paths = {suffix: folder / f"sweep.{suffix}" for suffix in ("csv", "json", "png")}
     text = io.StringIO()
-    keys = list(rows[0]["point"])
+    keys, names = list(rows[0]["point"]), [*compared.names(), *_COSTS]
+    classes = list(dict.fromkeys(name for row in rows for name in row["recalls"]))
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, *_NUMBERS, "state", "job", "error"])
+    recalls = [f"recall of {name}" for name in classes]
+    writer.writerow([*keys, *names, *recalls, "state", "job", "error"])
     for row in rows:
         writer.writerow(
             [
                 *(row["point"][key] for key in keys),
-                *(row[name] for name in _NUMBERS),
+                *(row[name] for name in names),
+                *(row["recalls"].get(name) for name in classes),
                 row["state"],
                 row["job"],
                 row["error"],
             ]
         )
+    if summaries := over_seeds(rows, compared, metric):
+        paths["seeds"] = folder / "seeds.json"
+        write_atomic(paths["seeds"], orjson.dumps(summaries, option=orjson.OPT_INDENT_2))
     write_atomic(paths["csv"], text.getvalue())
     write_atomic(paths["json"], orjson.dumps(list(rows), option=orjson.OPT_INDENT_2))
     with atomic_path(paths["png"]) as temporary:
-        plot(rows, title, metric).savefig(temporary, dpi=120)
+        plot(rows, compared, title, metric).savefig(temporary, dpi=120)
     return paths
 
 
-def plot(rows: Sequence[Row], title: str, metric: str) -> "Figure":
-    """Return one picture: points for one swept key, a heat map for a grid of two, ranked bars for more."""
+def plot(rows: Sequence[Row], compared: Compared, title: str, metric: str) -> "Figure":
+    """Return one picture: points for one swept key, also over seeds, a heat map for two, or bars."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -86,8 +141,11 @@ def plot(rows: Sequence[Row], title: str, metric: str) -> "Figure":
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    settings = [key for key in keys if key != SEED]
     if len(keys) == 1:
-        _points(axes, rows, keys[0], axis_values[0])
+        _points(axes, rows, keys[0], axis_values[0], compared)
+    elif len(settings) == 1 and len(keys) == 2:
+        _points_over_seeds(axes, rows, settings[0], compared)
     elif full_grid:
         _heat_map(figure, axes, rows, keys, axis_values, metric)
     else:
@@ -96,19 +154,40 @@ def plot(rows: Sequence[Row], title: str, metric: str) -> "Figure":
     return figure
 
 
-def _points(axes: Any, rows: Sequence[Row], key: str, values: list[str]) -> None:
+def _points(axes: Any, rows: Sequence[Row], key: str, values: list[str], compared: Compared) -> None:
     by_value = {row["point"][key]: row for row in rows}
-    for name, label in (("ap50", "AP50"), ("ap", "AP 50:95")):
+    drawn = list(compared.headings.items())[:2]
+    for name, label in drawn:
         heights = [by_value[value][name] for value in values]
         there = [(place, height) for place, height in enumerate(heights) if height is not None]
         axes.plot([place for place, _ in there], [height for _, height in there], "o-", label=label)
     for place, value in enumerate(values):
-        if by_value[value]["ap50"] is None:
+        if by_value[value][drawn[0][0]] is None:
             axes.text(place, 0.02, by_value[value]["state"], rotation=90, ha="center", color="firebrick")
     axes.set_xticks(range(len(values)), values)
     axes.set(xlabel=key, ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+def _points_over_seeds(axes: Any, rows: Sequence[Row], key: str, compared: Compared) -> None:
+    """One column per value and number: a dot for each seed, a line at their mean."""
+    headings = {name: text for name, text in _headings(rows, compared).items() if name not in _COSTS}
+    values = _ordered({row["point"][key] for row in rows})
+    width = 0.8 / len(headings)
+    for column, (name, heading) in enumerate(headings.items()):
+        colour = f"C{column}"
+        for place, value in enumerate(values):
+            there = [row[name] for row in rows if row["point"][key] == value and row[name] is not None]
+            x = place + (column - (len(headings) - 1) / 2) * width
+            axes.plot([x] * len(there), there, "o", color=colour, alpha=0.6, markersize=5)
+            if there:
+                axes.hlines(sum(there) / len(there), x - width / 3, x + width / 3, color=colour, linewidth=2)
+        axes.plot([], [], "o", color=colour, label=heading)
+    axes.set_xticks(range(len(values)), values)
+    axes.set(xlabel=f"{key} (a dot for each seed, a line at the mean)", ylim=(0, 1.02))
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend(fontsize=8)
 
 
 def _heat_map(
@@ -144,15 +223,22 @@ def _bars(axes: Any, rows: Sequence[Row], metric: str) -> None:
     axes.set(xlabel=metric, xlim=(0, 1.1))
 
 
-def _row(point: Point, job: Job) -> Row:
+def _headings(rows: Sequence[Row], compared: Compared) -> dict[str, str]:
+    """Column headings by number, the rarest class by its name."""
+    rarest = next((row["rarest"] for row in rows if row["rarest"] is not None), None)
+    named = {f"rare_{name}": f"{text} of {rarest} (rarest)" for name, text in compared.of_rarest.items()}
+    return {**compared.headings, **named, **_COSTS}
+
+
+def _row(point: Point, job: Job, compared: Compared) -> Row:
     result = job["result"] or {}
-    metrics = result.get("metrics", {})
+    per_class = result.get("per_class", {})
     error = job["error"] or {}
     return {
         "point": point.values,
-        "ap50": metrics.get("ap50"),
-        "ap": metrics.get("ap"),
-        "f1": metrics.get("f1"),
+        **numbers_of(result, compared),
+        "recalls": {name: numbers["recall"] for name, numbers in per_class.items()},
+        "rarest": rarest_class(per_class),
         "parameters": result.get("parameters"),
         "seconds": result.get("training_seconds"),
         "state": job["state"],
@@ -179,3 +265,10 @@ def _short(value: str) -> str:
 
 def _text(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
+
+
+def _range_text(values: dict[str, float] | None, form: str) -> str:
+    if values is None:
+        return "–"
+    mean, low, high = (format(values[name], form) for name in ("mean", "min", "max"))
+    return mean if low == high else f"{mean} ({low}–{high})"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.config import ConfigError
+from training.sweep.numbers import Compared, numbers_of
 from training.sweep.points import Point, make_point
 from training.sweep.queue import FINAL, Job, OnChange, SweepQueue
 
@@ -81,6 +82,7 @@ def search(
     trials: int,
     parallel: int,
     metric: str,
+    compared: Compared,
     seed: int,
     on_change: OnChange,
 ) -> list[tuple[Point, Job]]:
@@ -127,16 +129,16 @@ def search(
                 ended[number] = (point, job)
                 if number not in told:
                     told.add(number)
-                    _tell(study, number, job, metric)
+                    _tell(study, number, job, metric, compared)
         if not waiting and count >= trials:
             return [ended[number] for number in sorted(ended)]
         queue.pause()
 
 
-def _tell(study: "optuna.Study", number: int, job: Job, metric: str) -> None:
+def _tell(study: "optuna.Study", number: int, job: Job, metric: str, compared: Compared) -> None:
     import optuna
 
-    value = (job["result"] or {}).get("metrics", {}).get(metric) if job["state"] == "succeeded" else None
+    value = numbers_of(job["result"], compared)[metric] if job["state"] == "succeeded" else None
     if value is None:
         study.tell(number, state=optuna.trial.TrialState.FAIL)
     else:

@@ -30,6 +30,7 @@ from shared.data.splits import Splits
 from shared.data.transforms import build_augmentation
 from shared.families.family import ClassificationFamily
 from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
+from shared.models.weights import load_trunk_weights
 from training.errors import DataUnusable, ResumeMismatch
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
@@ -98,11 +99,9 @@ class ClassificationTask:
     def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
         if model_config.weights is None:
             return None
-        from shared.models.weights import load_trunk_weights
-
         path = root / model_config.weights
         try:
-            return f"starting from {path}: {load_trunk_weights(network, path)}"
+            return "starting from " + "; ".join(load_trunk_weights(network, path).lines())
         except (ValueError, OSError) as error:
             raise DataUnusable(f"model.weights: {error}") from error
 
@@ -254,11 +253,6 @@ class ClassificationTask:
                 )
             )
         return rows
-
-
-def rarest_class(per_class: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return the name of the class with the fewest training images; None where there are no classes."""
-    return min(per_class, key=lambda name: per_class[name]["training_images"], default=None)
 
 
 def _parts(splits: Splits[ClassificationSet]) -> dict[str, ClassificationSet]:
