@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
 
 from services.detector.admission import BodyBudget
 from services.detector.dataplane.batching import BatchPolicy
@@ -15,10 +16,13 @@ from services.detector.dataplane.loading import LoadOptions, VersionLoader
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.session import SessionOptions
 from services.detector.dataplane.watcher import RepositoryWatcher
+from services.detector.fast_lane import FastLane, Lane
 from services.detector.metrics import DetectorMetrics
 from services.detector.oip import routes as oip
-from services.detector.oip.problems import ERROR_FORM
-from services.detector.routes import detect, models
+from services.detector.oip.problems import ERROR_FORM, PREFIX
+from services.detector.oip.routes import infer as oip_infer
+from services.detector.routes import classify, detect, models
+from services.detector.schemas import ThresholdFields
 from services.detector.settings import DetectorSettings, available_cores
 from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
 from shared.core.http import create_service
@@ -27,6 +31,13 @@ from shared.core.telemetry import DiskCollector, new_registry
 from shared.repository import ModelRepository
 
 SERVICE = "detector"
+_NO_THRESHOLDS = {"thresholds": ThresholdFields()}
+_LANES = [
+    Lane("/v1/models/{model}/detect", detect.detect, _NO_THRESHOLDS),
+    Lane("/v1/models/{model}/versions/{version}/detect", detect.detect_with_version, _NO_THRESHOLDS),
+    Lane(f"{PREFIX}/models/{{model}}/infer", oip_infer.infer),
+    Lane(f"{PREFIX}/models/{{model}}/versions/{{version}}/infer", oip_infer.infer_with_version),
+]
 
 
 def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
@@ -43,13 +54,13 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         finally:
             detector.watcher.stop(settings.drain_s)
 
-    return create_service(
+    app = create_service(
         name=SERVICE,
         title="Sightline detector",
         description="Finds objects in pictures, with the models that the repository calls live.",
         settings=common,
         lifespan=lifespan,
-        routers=[models.router, detect.router, oip.router],
+        routers=[models.router, detect.router, classify.router, oip.router],
         ready=lambda _: reasons_not_ready(detector),
         warnings=lambda _: failures(detector),
         max_body_bytes=settings.max_body_bytes,
@@ -57,6 +68,9 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         registry=metrics_registry,
         error_forms=[ERROR_FORM],
     )
+    # Behind the shell that checks keys and limits, in front of everything that the framework adds.
+    app.user_middleware.append(Middleware(FastLane, lanes=_LANES))
+    return app
 
 
 def _create_detector(
@@ -69,7 +83,14 @@ def _create_detector(
     metrics_registry.register(DiskCollector({"repository": common.repository_root}))
     on_cpu = settings.provider == "cpu"
     options = LoadOptions(
-        session=SessionOptions(settings.provider, settings.intra_op_threads),
+        session=SessionOptions(
+            settings.provider,
+            settings.intra_op_threads or 1,
+            settings.inter_op_threads,
+            settings.cuda_graphs,
+            settings.tensorrt_cache,
+        ),
+        wide_threads=settings.wide_threads,
         policy=BatchPolicy(queue_size=settings.queue_size, instances=settings.worker_threads),
         max_batch=1 if settings.max_batch is None and on_cpu else settings.max_batch,
         max_delay_s=None if settings.max_delay_ms is None else settings.max_delay_ms / 1000,

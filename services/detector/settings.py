@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
@@ -20,6 +26,11 @@ def available_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
 
 
+def tuned_file() -> Path:
+    """Return where `sightline bench tune` writes settings: detector.env in SIGHTLINE_VAR_DIR."""
+    return Path(os.environ.get("SIGHTLINE_VAR_DIR") or "var").expanduser().absolute() / "detector.env"
+
+
 class DetectorSettings(BaseSettings):
     """Where the detector listens, how it runs models and what it accepts."""
 
@@ -28,24 +39,39 @@ class DetectorSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8100, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
 
-    provider: Literal["cpu", "cuda"] = Field("cpu", description="ONNX Runtime execution provider to run on.")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(
+        "cpu", description="ONNX Runtime execution provider to run on."
+    )
     allow_provider_fallback: bool = Field(
         False, description="Be ready although a session runs on another provider than the one asked for."
     )
-    intra_op_threads: int = Field(
-        1, ge=1, description="Threads of one session run. More of them shorten a lone request, fewer in all."
+    intra_op_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of one session run. "
+        "Default: on a CPU every core for a request that is alone and one for each otherwise.",
+    )
+    inter_op_threads: int = Field(
+        1, ge=1, description="Threads that run independent branches of a graph side by side."
+    )
+    cuda_graphs: bool = Field(
+        False, description="Run each batch size as a CUDA graph; the whole graph has to run on the GPU."
+    )
+    tensorrt_cache: Path | None = Field(
+        None,
+        description="Folder where TensorRT keeps its engines between starts. Default: it builds them anew.",
     )
     instances: int | None = Field(
         None,
         ge=1,
         description="Threads per loaded version that take pictures from its queue. "
-        "Default: cores / intra-op threads on a CPU, 2 on CUDA.",
+        "Default: cores / intra-op threads (1 where that is not set) on a CPU, 2 on a GPU.",
     )
     max_batch: int | None = Field(
         None,
         ge=1,
         description="Most pictures in one session run. Default: 1 on a CPU, where batching gains nothing, "
-        "max_batch_size of config.pbtxt on CUDA.",
+        "max_batch_size of config.pbtxt on a GPU.",
     )
     max_delay_ms: float | None = Field(
         None,
@@ -100,6 +126,18 @@ class DetectorSettings(BaseSettings):
         0.0, ge=0, description="How long new requests are still taken after SIGTERM while /readyz says 503."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the tuned file, too, beneath the environment."""
+        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=tuned_file())
+
     @field_validator("aliases", mode="before")
     @classmethod
     def _split_aliases(cls, value: object) -> object:
@@ -112,5 +150,11 @@ class DetectorSettings(BaseSettings):
         """`instances` with its default filled in."""
         if self.instances is not None:
             return self.instances
-        # Two on CUDA: one batch is decoded while the other computes.
-        return 2 if self.provider == "cuda" else max(1, available_cores() // self.intra_op_threads)
+        # Two on a GPU: one batch is decoded while the other computes.
+        return max(1, available_cores() // (self.intra_op_threads or 1)) if self.provider == "cpu" else 2
+
+    @property
+    def wide_threads(self) -> int | None:
+        """Threads of the session for requests that are alone; None where one session serves all."""
+        cores = available_cores()
+        return cores if self.provider == "cpu" and self.intra_op_threads is None and cores > 1 else None
