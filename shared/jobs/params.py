@@ -38,7 +38,7 @@ class TrainParams(JobParams):
     )
 
     def check(self, settings: CommonSettings) -> None:
-        """Compose the run as the worker will. The data set has to lie under `settings.data_root`."""
+        """Compose the run as the worker will. The files that it reads must lie under `settings.data_root`."""
         from shared.config.compose import compose_run
 
         try:
@@ -46,13 +46,19 @@ class TrainParams(JobParams):
         except ConfigError as error:
             raise InvalidParams(str(error), errors=error.problems) from error
         assert settings.data_root is not None
-        try:
-            resolve_under(settings.data_root, config.data.path)
-        except PathEscapesRoot as error:
-            raise InvalidParams(
-                f"data.path: {str(config.data.path)!r} leads out of the data root; give one relative to it",
-                field="data.path",
-            ) from error
+        files = {
+            "data.path": config.data.path,
+            "data.split_file": config.data.split_file,
+            "model.weights": config.model.get("weights"),
+        }
+        for key, path in files.items():
+            try:
+                if path is not None:
+                    resolve_under(settings.data_root, path)
+            except PathEscapesRoot as error:
+                raise InvalidParams(
+                    f"{key}: {str(path)!r} leads out of the data root; give one relative to it", field=key
+                ) from error
 
 
 class ExportParams(JobParams):

@@ -78,6 +78,20 @@ def test_a_repeated_submission_answers_200_with_the_same_job(client: TestClient)
         ),
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=../x"]}}, "data.path"),
         ({"kind": "train", "params": {"family": "person", "overrides": ["data.path=/etc"]}}, "'/etc'"),
+        (
+            {
+                "kind": "train",
+                "params": {"family": "defects", "overrides": ["data.path=x", "model.weights=/w.pth"]},
+            },
+            "model.weights: '/w.pth' leads out of the data root",
+        ),
+        (
+            {
+                "kind": "train",
+                "params": {"family": "defects", "overrides": ["data.path=x", "data.split_file=../s.json"]},
+            },
+            "data.split_file: '../s.json' leads out of the data root",
+        ),
         ({"kind": "train", "params": {}}, "params.family"),
         (
             {"kind": "train", "params": {"family": "person", "overrides": ["seed=" + "9" * 5000]}},
