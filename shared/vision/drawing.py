@@ -47,6 +47,23 @@ def draw_boxes(
     return canvas
 
 
+def draw_captions(
+    image: NDArray[np.uint8], captions: Sequence[str], colours: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Return a copy of `image` with one line per caption from its upper left corner on.
+
+    `colours` are palette indices. A caption says something of the whole picture.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    short_side = min(canvas.shape[:2])
+    font_scale, thickness = max(0.4, short_side / 500), max(1, round(short_side / 300))
+    top = 0
+    for caption, index in zip(captions, colours, strict=True):
+        colour = PALETTE[index % len(PALETTE)]
+        top += _draw_caption(canvas, caption, (0, top), colour, font_scale, thickness, above=False)
+    return canvas
+
+
 def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
     """Return `image` (uint8 [H, W, 3] RGB) as a JPEG file with 4:2:0 chroma; quality 1..100."""
     encoded: bytes = simplejpeg.encode_jpeg(
@@ -66,14 +83,20 @@ def _draw_caption(
     colour: tuple[int, int, int],
     font_scale: float,
     thickness: int,
-) -> None:
-    """Write `caption` on a filled strip above `corner`, or below it where the picture ends."""
+    *,
+    above: bool = True,
+) -> int:
+    """Write `caption` on a filled strip above `corner`, or below it where the picture ends.
+
+    With `above` False it is below in any case. Return the strip's height.
+    """
     font = cv2.FONT_HERSHEY_SIMPLEX
     (width, height), baseline = cv2.getTextSize(caption, font, font_scale, thickness)
     strip = height + baseline + 2
     left = max(0, min(corner[0], canvas.shape[1] - width))
-    top = corner[1] - strip if corner[1] >= strip else corner[1]
+    top = corner[1] - strip if above and corner[1] >= strip else corner[1]
     cv2.rectangle(canvas, (left, top), (left + width, top + strip), colour, cv2.FILLED)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
     cv2.putText(canvas, caption, (left, top + height + 1), font, font_scale, ink, thickness, cv2.LINE_AA)
+    return strip

@@ -11,11 +11,11 @@ import orjson
 
 from services.detector.cli.pipeline import batches, map_in_order, read_ahead
 from services.detector.cli.predictors import Picture, PictureRefused, Prediction, Predictor
-from services.detector.cli.results import describe_detections, describe_picture
+from services.detector.cli.results import describe_picture
 from services.detector.cli.sources import Source, SourceProblem
 from services.detector.cli.video import ASSUMED_FRAMES_PER_S, Frame, UnreadableVideo, VideoReader, write_video
 from shared.core.files import atomic_path, write_atomic
-from shared.vision.drawing import draw_detections, encode_jpeg
+from shared.vision.drawing import encode_jpeg
 
 # Far above any camera's picture; keeps a wrongly named 50 GB file out of memory.
 MAX_PICTURE_BYTES = 256 * 1024**2
@@ -41,7 +41,7 @@ class SourceResult:
 
     source: Source
     images: int = 0
-    detections: int = 0
+    found: int = 0
     files: list[Path] = field(default_factory=list)
     document: dict[str, Any] | None = None
     warning: str | None = None
@@ -113,10 +113,10 @@ def _write_picture(
     folder: Path,
     wanted: Wanted,
 ) -> SourceResult:
-    document = describe_picture(str(source.path), predictor.model, prediction)
-    result = SourceResult(source, images=1, detections=len(prediction.detections), document=document)
+    document = describe_picture(str(source.path), predictor, prediction)
+    result = SourceResult(source, images=1, found=prediction.found, document=document)
     if wanted.pictures:
-        drawn = draw_detections(picture.rgb, prediction.detections, prediction.labels)
+        drawn = prediction.draw(picture.rgb)
         result.files.append(_file(folder, source, ".jpg"))
         write_atomic(result.files[-1], encode_jpeg(drawn))
     if wanted.documents:
@@ -152,11 +152,11 @@ def _annotate_video(
             lines = stack.enter_context(stack.enter_context(atomic_path(result.files[-1])).open("wb"))
         for frame, prediction in _predict_frames(stack, reader, predictor, wanted):
             if append is not None:
-                append(draw_detections(frame.rgb, prediction.detections, prediction.labels))
+                append(prediction.draw(frame.rgb))
             if lines is not None:
-                lines.write(_frame_line(frame, prediction))
+                lines.write(_frame_line(frame, predictor.finds, prediction))
             result.images += 1
-            result.detections += len(prediction.detections)
+            result.found += prediction.found
             on_frame(expected)
     if reader.announced_frames is not None and expected is not None and result.images < expected:
         result.warning = f"only {result.images} of {expected} frames could be read; the file may be cut short"
@@ -184,13 +184,13 @@ def _predict_frames(
             yield frame, _accepted(prediction)
 
 
-def _frame_line(frame: Frame, prediction: Prediction) -> bytes:
+def _frame_line(frame: Frame, finds: str, prediction: Prediction) -> bytes:
     return orjson.dumps(
         {
             "frame": frame.index,
             "time_s": round(frame.time_s, 6),
             "version": prediction.version,
-            "detections": describe_detections(prediction),
+            finds: prediction.describe(),
         },
         option=orjson.OPT_APPEND_NEWLINE,
     )

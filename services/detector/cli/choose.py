@@ -1,18 +1,23 @@
 """From what the user named, NAME[:VERSION|ALIAS] here or on a server, to something that predicts."""
 
 import difflib
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import quote
 
+import httpx
 from httpx import URL, InvalidURL
 
+from services.detector.cli.detections import RemoteDetections
+from services.detector.cli.labels import RemoteLabels
 from services.detector.cli.local import LocalPredictor
-from services.detector.cli.predictors import Predictor
-from services.detector.cli.remote import RemotePredictor
+from services.detector.cli.predictors import Asked, Predictor, UnsupportedAnswer
+from services.detector.cli.remote import Answers, RemotePredictor
 from services.detector.dataplane.session import UnusableGraph
-from services.detector.dataplane.tasks.detection import Overrides
 from services.detector.settings import DetectorSettings
 from shared.cli.client import api_client, explained, fail_with_problem
 from shared.cli.console import ExitCode, fail
@@ -24,16 +29,20 @@ from shared.repository.repository import ModelRepository
 SERVER_CONCURRENCY = 4
 # Longer than a detector lets a picture wait and compute by default, 10 s and 30 s.
 SERVER_TIMEOUT_S = 60.0
+_VIEW_PAUSE_S = 0.5  # between looks at a model that is being loaded
+_ANSWERS: Mapping[str, Callable[[Asked], Answers]] = MappingProxyType(
+    {"detection": RemoteDetections, "classification": RemoteLabels}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What was asked for on the command line; `thresholds` holds only those that were given."""
+    """Which model was named, where it is, and what is asked of it."""
 
     model: str
     server: str | None
     repository: Path | None
-    thresholds: dict[str, float | int]
+    asked: Asked
     workers: int | None
     deadline_s: float
 
@@ -63,10 +72,11 @@ def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor
                 code=ExitCode.NOT_FOUND,
             )
         version = repository.resolve(choice.name, choice.version)
-        overrides = Overrides(**choice.thresholds)  # type: ignore[arg-type]
         return LocalPredictor(
-            repository, choice.name, version, overrides, DetectorSettings(), concurrency=choice.workers
+            repository, choice.name, version, choice.asked, DetectorSettings(), concurrency=choice.workers
         )
+    except UnsupportedAnswer as error:
+        fail(str(error), code=ExitCode.USAGE)
     except UnknownModel as error:
         _fail_unknown_model(error.detail, choice.name, repository.models())
     except NotFound as error:
@@ -82,20 +92,51 @@ def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor
 def _open_remote(choice: ModelChoice, settings: CommonSettings) -> RemotePredictor:
     assert choice.server is not None
     client = api_client(settings, _checked_address(choice.server), timeout_s=SERVER_TIMEOUT_S)
-    with explained("detector"):
-        response = client.get(f"/v1/models/{quote(choice.name, safe='')}")
-    if response.is_error:
-        fail_with_problem(response)
-    if choice.version is not None:
-        _check_version_is_loaded(choice, response.json())
+    view = _view(client, choice)
+    try:
+        answers = _ANSWERS[_task(client, choice, view)](choice.asked)
+    except UnsupportedAnswer as error:
+        fail(str(error), code=ExitCode.USAGE)
     return RemotePredictor(
         client,
         choice.name,
         choice.version,
-        choice.thresholds,
+        answers,
         concurrency=choice.workers or SERVER_CONCURRENCY,
         deadline_s=choice.deadline_s,
     )
+
+
+def _view(client: httpx.Client, choice: ModelChoice) -> dict[str, Any]:
+    """Return what the server says of the model, once a version of it can answer."""
+    give_up_at = time.monotonic() + choice.deadline_s
+    while True:
+        view = _get(client, f"/v1/models/{quote(choice.name, safe='')}")
+        if choice.version is not None:
+            _check_version_is_loaded(choice, view)
+            return view
+        if view["task"] is not None:
+            return view
+        if time.monotonic() > give_up_at:
+            why = "; ".join(view["problems"]) or f"it is {view['state']}"
+            fail(f"{choice.name} has no version that can answer: {why}", code=ExitCode.UNAVAILABLE)
+        time.sleep(_VIEW_PAUSE_S)
+
+
+def _task(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> str:
+    if choice.version is None:
+        return str(view["task"])
+    name, version = quote(choice.name, safe=""), quote(choice.version, safe="")
+    return str(_get(client, f"/v1/models/{name}/versions/{version}/manifest")["task"])
+
+
+def _get(client: httpx.Client, path: str) -> dict[str, Any]:
+    with explained("detector"):
+        response = client.get(path)
+    if response.is_error:
+        fail_with_problem(response)
+    document: dict[str, Any] = response.json()
+    return document
 
 
 def _checked_address(server: str) -> str:

@@ -1,6 +1,8 @@
 """Predictions made in this process, by the detector's own data plane on a version of the repository."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
@@ -8,12 +10,26 @@ from services.detector.cli.detections import LocalDetections
 from services.detector.cli.labels import LocalLabels
 from services.detector.cli.predictors import Asked, Picture, PictureRefused, Prediction
 from services.detector.dataplane.session import SessionOptions, Tensors, UnusableGraph, open_session
+from services.detector.dataplane.tasks.pictures import PictureInput
 from services.detector.settings import DetectorSettings
-from shared.repository.manifest import MODEL_FILE
+from shared.repository.manifest import MODEL_FILE, Manifest
 from shared.repository.repository import ModelRepository
 from shared.vision.letterbox import Letterbox
 
-_ANSWERS = {"detection": LocalDetections, "classification": LocalLabels}
+
+class Answers(Protocol):
+    """How the outputs of one task's graphs are read."""
+
+    finds: str
+    pictures: PictureInput
+
+    def answer(self, outputs: Tensors, geometry: Letterbox) -> Prediction:
+        """Return what one picture's outputs say."""
+
+
+_ANSWERS: Mapping[str, Callable[[Manifest, DetectorSettings, Asked], Answers]] = MappingProxyType(
+    {"detection": LocalDetections, "classification": LocalLabels}
+)
 
 
 class LocalPredictor:

@@ -1,4 +1,4 @@
-"""`sightline predict`: detections in pictures and videos, from the local repository or from a server."""
+"""`sightline predict`: what a model says of pictures and videos, here from the repository or by a server."""
 
 import math
 from enum import StrEnum
@@ -58,7 +58,10 @@ def predict(
         OutputFormat, typer.Option("--format", help="Annotated pictures and videos, JSON, or both.")
     ] = OutputFormat.BOTH,
     score_threshold: Annotated[
-        float | None, typer.Option(help="Least score, 0 to 1. Default: the model's own.")
+        float | None,
+        typer.Option(
+            help="Least score of a box, or probability of a label, 0 to 1. Default: the model's own."
+        ),
     ] = None,
     iou_threshold: Annotated[
         float | None,
@@ -67,6 +70,12 @@ def predict(
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="Most detections per picture. Default: the model's own.")
     ] = None,
+    heatmap: Annotated[
+        bool,
+        typer.Option(
+            "--heatmap", help="Classification: lay the heat of the strongest label present over it."
+        ),
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")
     ] = False,
@@ -89,9 +98,10 @@ def predict(
     ] = 60.0,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
 ) -> None:
-    """Detect in pictures and videos; write annotated copies and JSON.
+    """Detect in pictures and videos, or label them; write annotated copies and JSON.
 
-    For example: `sightline predict street.jpg clips/ --score-threshold 0.4`
+    For example: `sightline predict street.jpg clips/ --score-threshold 0.4`, or
+    `sightline predict plates/ --model defects --heatmap`
     """
     thresholds = _thresholds(score_threshold, iou_threshold, max_detections)
     if server is not None and repository is not None:
@@ -101,6 +111,7 @@ def predict(
 
     from services.detector.cli.annotate import Wanted
     from services.detector.cli.choose import ModelChoice
+    from services.detector.cli.predictors import Asked
 
     if batch > 1 and server is not None and ":" in model:
         fail(
@@ -108,7 +119,7 @@ def predict(
             hint="leave out --batch, or the version in --model",
             code=ExitCode.USAGE,
         )
-    choice = ModelChoice(model, server, repository, thresholds, workers, deadline_s)
+    choice = ModelChoice(model, server, repository, Asked(thresholds, heatmap), workers, deadline_s)
     wanted = Wanted(
         pictures=format_ is not OutputFormat.JSON,
         documents=format_ is not OutputFormat.PICTURES,
@@ -142,7 +153,7 @@ def _run(
         predictor = open_predictor(choice, settings)
         try:
             folder = _results_folder(out, settings.var_dir / "predictions", force=force)
-            report.start(predictor, folder)
+            report.start(predictor, folder, documents=wanted.documents)
             _predict_all(sources, predictor, folder, wanted, report)
         finally:
             predictor.close()

@@ -1,13 +1,12 @@
-"""What `sightline predict` asks of whatever does the detecting, here or on a server."""
+"""What `sightline predict` asks of whatever does the predicting, here or on a server."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from shared.vision.boxes import Detections
 from shared.vision.decode import decode_image
 from shared.vision.drawing import encode_jpeg
 
@@ -47,29 +46,51 @@ class Picture:
         return encode_jpeg(self._rgb, FRAME_JPEG_QUALITY)
 
 
+class UnsupportedAnswer(ValueError):
+    """An option that a model of this task cannot follow, in words for the user."""
+
+
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """What was found in one picture of `width` x `height` pixels, and the model version that found it.
+class Asked:
+    """What was asked for on the command line; `thresholds` holds only those that were given."""
 
-    `labels` are that version's class names, which `detections.labels` index.
-    """
+    thresholds: Mapping[str, float | int] = field(default_factory=dict)
+    heatmap: bool = False
 
-    detections: Detections
-    labels: Sequence[str]
-    width: int
-    height: int
-    version: int
+
+class Prediction(Protocol):
+    """What was found in one picture of `width` x `height` pixels, and the model version that found it."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def found(self) -> int:
+        """How many things were found."""
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what was found in JSON's types, as the detector's HTTP answers state it."""
+
+    def draw(self, rgb: np.ndarray) -> np.ndarray:
+        """Return a copy of the picture, uint8 [H,W,3], with what was found drawn in."""
 
 
 class Predictor(Protocol):
-    """Something that detects; `predict` may be called from `concurrency` threads at once."""
+    """Something that predicts; `predict` may be called from `concurrency` threads at once."""
 
     model: str
     concurrency: int
+    finds: str  # "detections" or "labels": what documents and summaries call it
 
     @property
     def source(self) -> str:
-        """Where the detecting happens, for the summary."""
+        """Where the predicting happens, for the summary."""
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:
         """Return one result per picture, in order."""

@@ -2,14 +2,14 @@
 
 import random
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import httpx
-import numpy as np
 
 from services.detector.cli.predictors import Picture, PictureRefused, Prediction
-from shared.vision.boxes import Detections
+from shared.vision.decode import decode_image
 
 # Busy (queue full, or waited too long in it), starting or draining: asking again helps.
 _PASSING = frozenset({429, 503, 504})
@@ -23,10 +23,22 @@ class ServerUnavailable(RuntimeError):
     """The detector did not take the request within the deadline."""
 
 
-class RemotePredictor:
-    """Calls `POST /v1/models/{model}[/versions/{version}]/detect` of the detector behind `client`.
+class Answers(Protocol):
+    """What is asked of an endpoint of one task, and how its answers read."""
 
-    `thresholds` holds only what the user set; the rest is the model's own. A busy or unreachable server is
+    finds: str
+    endpoint: str  # "detect", "classify"
+    query: Mapping[str, float | int]  # only what the user set; the rest is the model's own
+    heatmap: bool
+
+    def read(self, answer: dict[str, Any]) -> Any:
+        """Return one picture's answer as a Prediction."""
+
+
+class RemotePredictor:
+    """Calls `POST /v1/models/{model}[/versions/{version}]/{endpoint}` of the detector behind `client`.
+
+    A busy or unreachable server is
     asked again, after its Retry-After where it gives one, until `deadline_s` has passed since the first try.
     """
 
@@ -35,7 +47,7 @@ class RemotePredictor:
         client: httpx.Client,
         model: str,
         version: str | None,
-        thresholds: dict[str, float | int],
+        answers: Answers,
         *,
         concurrency: int,
         deadline_s: float,
@@ -43,10 +55,12 @@ class RemotePredictor:
         self._client = client
         self.model = model
         self.concurrency = concurrency
-        self._thresholds = thresholds
+        self.finds = answers.finds
+        self._answers = answers
         self._deadline_s = deadline_s
         where = f"/v1/models/{model}" if version is None else f"/v1/models/{model}/versions/{version}"
-        self._detect, self._detect_batch = f"{where}/detect", f"/v1/models/{model}/detect/batch"
+        self._one = f"{where}/{answers.endpoint}"
+        self._several = f"/v1/models/{model}/{answers.endpoint}/batch"
 
     @property
     def source(self) -> str:
@@ -61,25 +75,41 @@ class RemotePredictor:
 
     def _predict_one(self, picture: Picture) -> Prediction | PictureRefused:
         response = self._post(
-            self._detect,
+            self._one,
             content=picture.encoded,
-            params=self._thresholds,
+            params=dict(self._answers.query),
             headers={"Content-Type": "application/octet-stream"},
         )
         if response.status_code in _REFUSED:
             return PictureRefused(problem_text(response))
         response.raise_for_status()
-        return read_prediction(response.json())
+        return self._heated(picture, self._answers.read(response.json()))
+
+    def _heated(self, picture: Picture, prediction: Any) -> Prediction:
+        """Return the answer with the heat map of its strongest label, if that is wanted and there is one."""
+        if not self._answers.heatmap or not prediction.present:
+            done: Prediction = prediction
+            return done
+        response = self._post(
+            self._one,
+            content=picture.encoded,
+            params={**self._answers.query, "heatmap": prediction.present[0]["label"]},
+            headers={"Content-Type": "application/octet-stream", "Accept": "image/png"},
+        )
+        response.raise_for_status()
+        return replace(prediction, heated=decode_image(response.content))
 
     def _predict_batch(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:
         files = [("images", ("image", picture.encoded, "application/octet-stream")) for picture in pictures]
-        response = self._post(self._detect_batch, files=files, params=self._thresholds)
+        response = self._post(self._several, files=files, params=dict(self._answers.query))
         response.raise_for_status()
         answer = response.json()
         version = {"version": answer["version"]}
         return [
-            PictureRefused(one["problem"]["detail"]) if "problem" in one else read_prediction(one | version)
-            for one in answer["results"]
+            PictureRefused(one["problem"]["detail"])
+            if "problem" in one
+            else self._heated(picture, self._answers.read(one | version))
+            for picture, one in zip(pictures, answer["results"], strict=True)
         ]
 
     def _post(self, path: str, **request: Any) -> httpx.Response:
@@ -113,24 +143,6 @@ def problem_text(response: httpx.Response) -> str:
         if detail:
             return str(detail)
     return f"{response.status_code} {response.reason_phrase}"
-
-
-def read_prediction(answer: dict[str, Any]) -> Prediction:
-    """Return a detect answer as a Prediction."""
-    found = answer["detections"]
-    names = {one["label_id"]: one["label"] for one in found}
-    boxes = [[one["box"][side] for side in ("x1", "y1", "x2", "y2")] for one in found]
-    return Prediction(
-        Detections(
-            np.array(boxes, dtype=np.float32).reshape(-1, 4),
-            np.array([one["score"] for one in found], dtype=np.float32),
-            np.array([one["label_id"] for one in found], dtype=np.int64),
-        ),
-        [names.get(label, str(label)) for label in range(max(names, default=-1) + 1)],
-        answer["image"]["width"],
-        answer["image"]["height"],
-        answer["version"],
-    )
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -1,6 +1,8 @@
 """What a prediction run tells: progress while it works, a summary and a list of problems at its end."""
 
 import contextlib
+import csv
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from shared.cli.console import err, out, print_json
 from shared.core.files import write_atomic
 
 SUMMARY_FILE = "summary.json"
+TABLE_FILE = "labels.csv"
 
 
 class _Speed(ProgressColumn):
@@ -66,11 +69,12 @@ class RunReport:
         self._results: list[SourceResult] = []
         self._predictor: Predictor | None = None
         self._folder: Path | None = None
+        self._documents = False
         self._started = time.perf_counter()
 
-    def start(self, predictor: Predictor, folder: Path) -> None:
-        """Name the predictor and the folder, and begin to count the time."""
-        self._predictor, self._folder = predictor, folder
+    def start(self, predictor: Predictor, folder: Path, *, documents: bool) -> None:
+        """Name the predictor, the folder and whether documents are wanted; begin to count the time."""
+        self._predictor, self._folder, self._documents = predictor, folder, documents
         self._started = time.perf_counter()
 
     @contextlib.contextmanager
@@ -99,7 +103,7 @@ class RunReport:
         if self._folder is not None:
             lean = summary | {
                 "results": [
-                    {name: value for name, value in result.items() if name != "detections"}
+                    {name: value for name, value in result.items() if name != self._finds}
                     for result in summary["results"]
                 ]
             }
@@ -108,10 +112,38 @@ class RunReport:
                 write_atomic(self._folder / SUMMARY_FILE, text)
             except OSError as error:  # a full disk must not keep the summary from the screen too
                 self.problems.append(SourceProblem(SUMMARY_FILE, str(error)))
+            self._write_table()
         if json_:
             print_json(summary)
         else:
             self._show(summary)
+
+    @property
+    def _finds(self) -> str:
+        return self._predictor.finds if self._predictor is not None else "detections"
+
+    def _labelled(self) -> list[dict[str, Any]]:
+        """Return the documents of pictures that were labelled as a whole."""
+        documents = [result.document for result in self._results if result.document is not None]
+        return [document for document in documents if "labels" in document]
+
+    def _write_table(self) -> None:
+        """Write labels.csv, where pictures were labelled: a row for each, a column for each label."""
+        documents = self._labelled()
+        if not documents or not self._documents or self._folder is None:
+            return
+        names = [label["label"] for label in documents[0]["labels"]]
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["source", "version", "present", *names])
+        for document in documents:
+            present = " ".join(label["label"] for label in document["labels"] if label["present"])
+            probabilities = [label["probability"] for label in document["labels"]]
+            writer.writerow([document["source"], document["version"], present, *probabilities])
+        try:
+            write_atomic(self._folder / TABLE_FILE, text.getvalue().encode())
+        except OSError as error:
+            self.problems.append(SourceProblem(TABLE_FILE, str(error)))
 
     def _summary(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self._started
@@ -123,10 +155,10 @@ class RunReport:
             "out": self._folder and str(self._folder),
             "pictures": pictures,
             "frames": frames,
-            "detections": sum(result.detections for result in self._results),
+            self._finds: sum(result.found for result in self._results),
             "seconds": round(seconds, 3),
             "images_per_s": round((pictures + frames) / seconds, 2),
-            "results": [_describe(result) for result in self._results],
+            "results": [_describe(result, self._finds) for result in self._results],
             "problems": [{"source": problem.source, "reason": problem.reason} for problem in self.problems],
         }
 
@@ -134,6 +166,9 @@ class RunReport:
         for result in self._results:
             if result.warning:
                 err.print(f"[yellow]warning:[/] {escape(str(result.source.path))}: {escape(result.warning)}")
+        for document in self._labelled():
+            line = f"{document['source']}: {_labels_in_words(document['labels'])}"
+            out.print(escape(line), highlight=False, soft_wrap=True)
         if self._predictor is not None:
             counts = [
                 f"{summary[kind]:,} {kind if summary[kind] != 1 else kind[:-1]}"
@@ -142,7 +177,7 @@ class RunReport:
             ]
             unit = "frames" if summary["frames"] else "pictures"
             out.print(
-                f"{' and '.join(counts) or 'nothing'}, {summary['detections']:,} detections "
+                f"{' and '.join(counts) or 'nothing'}, {summary[self._finds]:,} {self._finds} "
                 f"in {summary['seconds']:.1f} s ({summary['images_per_s']:.1f} {unit} per second) "
                 f"with {escape(summary['model'])} from {escape(summary['predicted_by'])}",
                 highlight=False,
@@ -157,16 +192,28 @@ class RunReport:
             )
 
 
-def _describe(result: SourceResult) -> dict[str, Any]:
+def _describe(result: SourceResult, finds: str) -> dict[str, Any]:
     described: dict[str, Any] = {
         "source": str(result.source.path),
         "kind": result.source.kind,
         "images": result.images,
-        "found": result.detections,
+        "found": result.found,
         "files": [str(path) for path in result.files],
     }
     if result.document is not None:
-        described |= {name: result.document[name] for name in ("version", "image", "detections")}
+        described |= {name: result.document[name] for name in ("version", "image", finds)}
     if result.warning:
         described["warning"] = result.warning
     return described
+
+
+def _labels_in_words(labels: list[dict[str, Any]]) -> str:
+    """Return the labels present with their probabilities, or that there is none and which one is nearest."""
+    present = sorted((label for label in labels if label["present"]), key=lambda one: -one["probability"])
+    if present:
+        return ", ".join(f"{label['label']} {label['probability']:.3f}" for label in present)
+    nearest = max(labels, key=lambda one: one["probability"] - one["threshold"])
+    return (
+        f"no label; nearest is {nearest['label']} with {nearest['probability']:.3f} of "
+        f"{nearest['threshold']:.3f}"
+    )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from services.detector.cli.predictors import Prediction
+from services.detector.cli.predictors import Prediction, Predictor
 
 
 class OutputExists(FileExistsError):
@@ -37,32 +37,12 @@ def named_results_folder(folder: Path, *, force: bool) -> Path:
     return folder
 
 
-def describe_detections(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return its detections as the detector's HTTP answers state them, best score first.
-
-    Boxes are in pixels, to a thousandth; scores to a millionth.
-    """
-    found = prediction.detections
-    boxes, scores = found.boxes.astype("float64").round(3), found.scores.astype("float64").round(6)
-    return [
-        {
-            "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
-            "score": score,
-            "label": prediction.labels[label],
-            "label_id": label,
-        }
-        for (x1, y1, x2, y2), score, label in zip(
-            boxes.tolist(), scores.tolist(), found.labels.tolist(), strict=True
-        )
-    ]
-
-
-def describe_picture(source: str, model: str, prediction: Prediction) -> dict[str, Any]:
+def describe_picture(source: str, predictor: Predictor, prediction: Prediction) -> dict[str, Any]:
     """Return the document of one picture."""
     return {
         "source": source,
-        "model": model,
+        "model": predictor.model,
         "version": prediction.version,
         "image": {"width": prediction.width, "height": prediction.height},
-        "detections": describe_detections(prediction),
+        predictor.finds: prediction.describe(),
     }

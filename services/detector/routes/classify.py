@@ -99,25 +99,5 @@ def _classifies(loaded: LoadedVersion) -> ClassificationTask:
 
 
 def _describe(task: ClassificationTask, result: ClassificationResult) -> dict[str, Any]:
-    """Return the JSON of one picture: every label in the order of label_id, to a millionth."""
     height, width = result.size
-    rows = zip(
-        task.labels,
-        result.probabilities.astype("float64").round(6).tolist(),
-        result.thresholds.astype("float64").round(6).tolist(),
-        result.present.tolist(),
-        strict=True,
-    )
-    return {
-        "image": {"width": width, "height": height},
-        "labels": [
-            {
-                "label": label,
-                "label_id": number,
-                "probability": probability,
-                "threshold": threshold,
-                "present": present,
-            }
-            for number, (label, probability, threshold, present) in enumerate(rows)
-        ],
-    }
+    return {"image": {"width": width, "height": height}, "labels": task.describe(result)}

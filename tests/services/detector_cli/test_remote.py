@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.detector.cli.predictors import Picture, PictureRefused, Prediction
+from services.detector.cli.detections import FoundDetections, RemoteDetections
+from services.detector.cli.predictors import Asked, Picture, PictureRefused
 from services.detector.cli.remote import RemotePredictor, ServerUnavailable
 from tests.services.detector_cli.conftest import Run
 from tests.services.detector_cli.videos import painted, write_picture
@@ -42,7 +43,7 @@ def scripted_server(answers: Answers) -> Iterator[tuple[str, list[float]]]:
             self._send(status, headers, document)
 
         def do_GET(self) -> None:
-            self._send(200, {}, {"name": "tiny", "loaded": [3], "aliases": {"live": 3}})
+            self._send(200, {}, {"name": "tiny", "task": "detection", "loaded": [3], "aliases": {"live": 3}})
 
         def _send(self, status: int, headers: dict[str, str], document: dict) -> None:
             body = json.dumps(document).encode()
@@ -69,13 +70,15 @@ def scripted_server(answers: Answers) -> Iterator[tuple[str, list[float]]]:
 
 def predictor(address: str, deadline_s: float) -> RemotePredictor:
     client = httpx.Client(base_url=address, timeout=5)
-    return RemotePredictor(client, "tiny", None, {}, concurrency=1, deadline_s=deadline_s)
+    return RemotePredictor(
+        client, "tiny", None, RemoteDetections(Asked()), concurrency=1, deadline_s=deadline_s
+    )
 
 
 def test_an_answer_becomes_a_prediction():
     with scripted_server([(200, {}, ANSWER)]) as (address, _):
         (prediction,) = predictor(address, 5).predict([Picture(data=b"x")])
-    assert isinstance(prediction, Prediction)
+    assert isinstance(prediction, FoundDetections)
     assert prediction.detections.boxes.tolist() == [[1.5, 2, 3, 4]]
     assert prediction.labels[1] == "b"
     assert (prediction.width, prediction.height, prediction.version) == (20, 10, 3)
@@ -86,7 +89,7 @@ def test_a_busy_server_is_asked_again_after_its_retry_after(status: int):
     busy = (status, {"Retry-After": "1"}, {"detail": "queue full"})
     with scripted_server([busy, (200, {}, ANSWER)]) as (address, asked_at):
         (prediction,) = predictor(address, 10).predict([Picture(data=b"x")])
-    assert isinstance(prediction, Prediction)
+    assert isinstance(prediction, FoundDetections)
     assert len(asked_at) == 2
     assert asked_at[1] - asked_at[0] >= 1.0
 

@@ -141,6 +141,26 @@ class ClassificationTask:
         heat = heat_on_source(activations, geometry)
         return replace(result, heat_label=label, heat=heat)
 
+    def describe(self, result: ClassificationResult) -> list[dict[str, Any]]:
+        """Return every label in JSON's types, in the order of label_id; numbers to a millionth."""
+        rows = zip(
+            self.labels,
+            result.probabilities.astype("float64").round(6).tolist(),
+            result.thresholds.astype("float64").round(6).tolist(),
+            result.present.tolist(),
+            strict=True,
+        )
+        return [
+            {
+                "label": label,
+                "label_id": number,
+                "probability": probability,
+                "threshold": threshold,
+                "present": present,
+            }
+            for number, (label, probability, threshold, present) in enumerate(rows)
+        ]
+
 
 class ClassificationWork:
     """One picture on its way through a batch: `prepare` before the graph, `finish` after it."""
