@@ -87,28 +87,28 @@ class InferInput(BaseModel):
     name: str
     shape: list[_Size] = Field(description="The batch first.", max_length=16)
     datatype: Datatype
-    parameters: dict[str, Any] = Field(
-        {}, description="`binary_data_size`: the bytes of this tensor behind the JSON, in place of `data`."
+    parameters: dict[str, Any] | None = Field(
+        None, description="`binary_data_size`: the bytes of this tensor behind the JSON, in place of `data`."
     )
     data: list[Any] | None = Field(None, description="Elements, flat in row-major order or nested.")
 
 
 class InferRequestedOutput(BaseModel):
     name: str
-    parameters: dict[str, Any] = Field(
-        {}, description="`binary_data`: whether this output comes behind the JSON of the answer."
+    parameters: dict[str, Any] | None = Field(
+        None, description="`binary_data`: whether this output comes behind the JSON of the answer."
     )
 
 
 class InferRequest(BaseModel):
-    id: str = Field("", description="Comes back in the answer.")
-    parameters: dict[str, Any] = Field(
-        {},
+    id: str | None = Field(None, description="Comes back in the answer.")
+    parameters: dict[str, Any] | None = Field(
+        None,
         description="`binary_data_output`, `timeout` (microseconds), `priority` (1 is the highest), and for "
         "pictures what their task knows, such as `score_threshold`.",
     )
     inputs: list[InferInput] = Field(min_length=1)
-    outputs: list[InferRequestedOutput] = Field([], description="None stated: all.")
+    outputs: list[InferRequestedOutput] | None = Field(None, description="None stated: all.")
 
 
 class InferOutput(BaseModel):
@@ -176,4 +176,6 @@ class IndexEntry(BaseModel):
 
 
 class RepositoryRequest(BaseModel):
-    parameters: dict[str, Any] = Field({}, description="`config` and `file:…` of Triton are refused.")
+    parameters: dict[str, Any] | None = Field(
+        None, description="`config` and `file:…` of Triton are refused."
+    )

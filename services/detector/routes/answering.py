@@ -68,7 +68,7 @@ def one_picture(
 
 def several_pictures(answer: type[BaseModel], fields: type[BaseModel], *own: type[Problem]) -> dict[str, Any]:
     """Return what an endpoint for several pictures says of itself."""
-    body = _form("images", {"type": "array", "items": _FILE}, fields)
+    body = _form("images", {"type": "array", "minItems": 1, "items": _FILE}, fields)
     return {
         "responses": {
             200: {"model": answer, "description": "One result for each picture"},
@@ -80,7 +80,7 @@ def several_pictures(answer: type[BaseModel], fields: type[BaseModel], *own: typ
 
 def _form(field: str, schema: dict[str, Any], fields: type[BaseModel]) -> dict[str, Any]:
     stated = {
-        name: {**described, "description": "As the query parameter of the same name."}
+        name: {**_not_null(described), "description": "As the query parameter of the same name."}
         for name, described in fields.model_json_schema()["properties"].items()
     }
     return {
@@ -93,6 +93,12 @@ def _form(field: str, schema: dict[str, Any], fields: type[BaseModel]) -> dict[s
             }
         }
     }
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a field is where it is stated: a form has no null."""
+    (stated,) = (kind for kind in schema.get("anyOf", [schema]) if kind != {"type": "null"})
+    return dict(stated)
 
 
 async def outcomes(
