@@ -71,10 +71,8 @@ def stratified_parts(
     for group, look in zip(group_of.tolist(), looks, strict=True):
         keys[group] = min(keys[group] or look.digest, look.digest)
     order = np.array(sorted(range(groups), key=lambda group: keys[group]), dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    order = order[rng.permutation(groups)]
     part = np.empty(groups, np.int64)
-    part[order] = stratify(counts[order], sizes[order], list(ratios.values()), rng)
+    part[order] = stratify(counts[order], sizes[order], list(ratios.values()), np.random.default_rng(seed))
     chosen = part[group_of]
     return {
         name: replace(

@@ -18,7 +18,8 @@ DETAIL_SIDE = 64
 SAME_DETAILS = 0.75  # correlation; copies reach 0.9 and more, different pictures of one scene stay below 0.5
 _COARSE_SIGMA = 3.0  # cells; shades wider than this are no detail
 _BLANK = 0.15  # deviation in grey levels below which a picture has no details to compare
-_CHUNK = 64  # rows compared at a time with all earlier pictures; bounds the memory
+_FEW_PAIRS = 4096  # up to here pairs are multiplied one by one
+_CHUNK = 512  # rows compared at a time with all earlier pictures; bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _products(
     vectors: NDArray[np.float16], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return the inner products of the pairs; all at once where there are many in few rows."""
-    if len(rows) < _CHUNK * _CHUNK:
+    if len(rows) < _FEW_PAIRS:
         return np.einsum("ij,ij->i", vectors[rows].astype(np.float32), vectors[columns].astype(np.float32))
     first, last = int(rows.min()), int(rows.max())
     block = vectors[first : last + 1].astype(np.float32)

@@ -16,7 +16,7 @@ def stratify(
     counts: int64 [G, L], pictures of each group that hold each label; sizes: int64 [G], pictures of each;
     ratios: wanted shares, positive, any sum. The rarest label is dealt out first, each group to the part that
     lacks that label most; ties go to the part that lacks pictures most, then to chance. Groups are dealt by
-    size, the largest first, so that small ones can even things out; equal ones in the order given.
+    size, the largest first, so that small ones can even things out; equal ones in random order.
     Raises ValueError for ratios that are not positive.
     """
     if not ratios or min(ratios) <= 0:
@@ -25,7 +25,9 @@ def stratify(
     lacking = shares * sizes.sum()
     lacking_labels = shares[:, None] * counts.sum(axis=0)[None, :]
     part = np.full(len(sizes), -1, dtype=np.int64)
-    by_size = np.argsort(-sizes, kind="stable")
+    # In random order: the first of a label all go to the largest part, which must not meet only one kind.
+    shuffled = rng.permutation(len(sizes))
+    by_size = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
 
     def deal(group: int, wish: NDArray[np.float64]) -> None:
         best = _largest(wish, np.arange(len(shares)))

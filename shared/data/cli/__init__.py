@@ -1,4 +1,7 @@
-"""`sightline data`: check, make, divide and look at labelled pictures. Heavy imports wait for the command."""
+"""`sightline data`: check, count, look at, divide, cut and make labelled pictures.
+
+Heavy imports wait for the command that needs them.
+"""
 
 import typer
 

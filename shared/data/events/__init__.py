@@ -1,0 +1,1 @@
+"""Recordings of event cameras: reading them, their labels, and what training reads of them."""
