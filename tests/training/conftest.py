@@ -61,6 +61,60 @@ def toy_overrides(toy_data) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def toy_surfaces(tmp_path_factory) -> Path:
+    """Grey strips of 64 x 32 px with a bright spot, a dark stripe, both or none; splits train, val, test.
+
+    Of six pictures in a row one holds both, two only the spot, one only the stripe.
+    """
+    root = tmp_path_factory.mktemp("surfaces")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 12), ("test", 12)):
+        (root / "images" / split).mkdir(parents=True)
+        (root / "annotations" / split).mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(90, 120, (32, 64), dtype=np.uint8)
+            labels = []
+            if number % 2:
+                labels.append("spot")
+                x, y = (int(v) for v in rng.integers(4, (50, 22)))
+                image[y : y + 8, x : x + 8] = 250
+            if number % 3 == 0:
+                labels.append("stripe")
+                y = int(rng.integers(2, 26))
+                image[y : y + 4] = 10
+            cv2.imwrite(str(root / "images" / split / f"{number:02}.png"), image)
+            (root / "annotations" / split / f"{number:02}.json").write_text(json.dumps({"labels": labels}))
+    (root / "classes.txt").write_text("spot\nstripe\n")
+    return root
+
+
+@pytest.fixture
+def surface_overrides(toy_surfaces) -> list[str]:
+    """Overrides for a run of two epochs of four steps on `toy_surfaces`."""
+    return [
+        f"data.path='{toy_surfaces}'",
+        "model.class_names=[spot,stripe]",
+        "model.architecture=convnext_zepto_cbam",
+        "model.height=32",
+        "model.width=64",
+        "trainer.batch_size=6",
+        "trainer.max_epochs=2",
+        "trainer.num_threads=1",
+        "tracking=none",
+    ]
+
+
+@pytest.fixture
+def surface_run(surface_overrides):
+    """A function from further overrides to a RunConfig of the defects family."""
+
+    def make(*overrides: str) -> RunConfig:
+        return compose_run("defects", "light", [*surface_overrides, *overrides])
+
+    return make
+
+
 @pytest.fixture
 def toy_run(toy_overrides):
     """A function from further overrides to a RunConfig."""
