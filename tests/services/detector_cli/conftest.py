@@ -8,10 +8,11 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from services.detector.cli.bench.detector_process import start_detector
+from services.detector.cli.bench.server_process import start_detector
 from services.detector.cli.predict import predict
 from shared.repository.repository import ModelRepository
 from tests.fixtures.tiny_detection_model import TinyModel, add_tiny_version, tiny_repository
+from tests.services.detector_cli.videos import painted, write_picture
 
 Run = Callable[..., Result]
 
@@ -29,6 +30,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
 def server(repository: ModelRepository) -> Iterator[str]:
     with start_detector(repository.root, {}) as detector:
         yield f"http://127.0.0.1:{detector.port}"
+
+
+@pytest.fixture(scope="session")
+def bright_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JPEGs with a bright rectangle each, all at other places: every answer of the tiny model differs."""
+    folder = tmp_path_factory.mktemp("bright")
+    for number in range(20):
+        image = painted((8 + number, 10 + number, 30 + 2 * number, 50 + number), number % 3)
+        write_picture(folder / f"{number:02}.jpg", image)
+    return folder
 
 
 @pytest.fixture

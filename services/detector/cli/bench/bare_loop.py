@@ -1,63 +1,35 @@
 """The least that serving a detection can cost: decode, letterbox, one ONNX Runtime session, NMS. No service.
 
-Runs as a process of its own (`python -m services.detector.cli.bench.bare_loop FOLDER INTRA_OP MODEL…`), so
-that its CPU time can be read like the server's. Reads one JSON command per line, {"model": index, "threads",
-"count"}, and answers each with one line: {"latencies_ms": [...], "wall_s": ...}.
+Runs as a process of its own (`python -m services.detector.cli.bench.bare_loop FOLDER INTRA_OP MODEL…`, each
+model a repository version), so that its CPU time can be read like a server's. Reads one JSON command per line
+and answers each with one line:
+
+- {"model": index, "threads", "count" or "seconds"} -> {"latencies_ms": [...], "wall_s": ...}
+- {"model": index, "detect": true} -> {"answers": [detections of each picture]}
 """
 
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import cv2
-import onnxruntime as ort
-
+from services.detector.cli.bench.model import graph_spec
+from services.detector.cli.bench.peers.detection import Detector, as_json
 from services.detector.cli.bench.pictures import read_pictures
-from shared.repository.manifest import Manifest, Thresholds
-from shared.vision.boxes import Detections
-from shared.vision.decode import decode_image
-from shared.vision.letterbox import letterbox
-from shared.vision.nms import nms
 
 
-def open_session(model: Path, intra_op: int) -> ort.InferenceSession:
-    """Open a session on the CPU with `intra_op` threads that do not spin while they wait."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = intra_op
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+class Detects(Protocol):
+    """Whatever answers one encoded picture."""
+
+    def detect(self, data: bytes) -> object: ...
 
 
-def detect(session: ort.InferenceSession, manifest: Manifest, data: bytes) -> Detections:
-    """Run one encoded picture through the model; boxes come back in its own pixels.
-
-    Deliberately not the detector's own code: it is what that is measured against.
-    """
-    preprocessing, thresholds = manifest.preprocessing, manifest.thresholds
-    assert isinstance(thresholds, Thresholds)
-    image = decode_image(data)
-    square, geometry = letterbox(
-        image, (preprocessing.height, preprocessing.width), pad_value=preprocessing.pad_value
-    )
-    boxes, scores, labels = session.run(
-        ["boxes", "scores", "labels"], {manifest.inputs[0].name: square[None]}
-    )
-    kept = scores[0] >= thresholds.score_threshold
-    boxes, scores, labels = boxes[0][kept], scores[0][kept], labels[0][kept]
-    kept = nms(boxes, scores, labels, thresholds.iou_threshold, thresholds.max_detections)
-    return Detections(geometry.to_source(boxes[kept]), scores[kept], labels[kept])
-
-
-def run_threads(
-    session: ort.InferenceSession, manifest: Manifest, pictures: list[bytes], threads: int, count: int
-) -> dict[str, Any]:
-    """Detect on `count` pictures, taken in turn by `threads` threads over the one session."""
-    queue = islice(cycle(pictures), count)
+def run_threads(detector: Detects, pictures: Iterator[bytes], threads: int) -> dict[str, Any]:
+    """Detect on every picture, taken in turn by `threads` threads over the one session."""
     turn = threading.Lock()
     latencies_ms: list[float] = []
     failures: list[Exception] = []
@@ -66,11 +38,11 @@ def run_threads(
         try:
             while True:
                 with turn:
-                    data = next(queue, None)
+                    data = next(pictures, None)
                 if data is None:
                     return
                 started = time.perf_counter()
-                detect(session, manifest, data)
+                detector.detect(data)
                 latencies_ms.append((time.perf_counter() - started) * 1000)
         except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
             failures.append(error)
@@ -86,24 +58,29 @@ def run_threads(
     return {"latencies_ms": latencies_ms, "wall_s": time.perf_counter() - started}
 
 
+def until(pictures: Iterator[bytes], seconds: float) -> Iterator[bytes]:
+    """Yield pictures until `seconds` have passed."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        yield next(pictures)
+
+
+def obey(command: dict[str, Any], detectors: list[Detector], pictures: list[bytes]) -> dict[str, Any]:
+    """Return the answer to one command."""
+    detector = detectors[command["model"]]
+    if "detect" in command:
+        return {"answers": [as_json(detector.detect(data), detector.spec.labels) for data in pictures]}
+    turns = cycle(pictures)
+    chosen = until(turns, command["seconds"]) if "seconds" in command else islice(turns, command["count"])
+    return run_threads(detector, chosen, command["threads"])
+
+
 def main(folder: Path, intra_op: int, versions: list[Path]) -> None:
     """Open every version's session, then answer commands from standard input until it closes."""
-    cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would blur what one image costs
     pictures = read_pictures(folder)
-    opened = [
-        (
-            open_session(version / "model.onnx", intra_op),
-            Manifest.model_validate_json((version / "manifest.json").read_bytes()),
-        )
-        for version in versions
-    ]
+    detectors = [Detector(graph_spec(version), intra_op) for version in versions]
     for line in sys.stdin:
-        command = json.loads(line)
-        session, manifest = opened[command["model"]]
-        print(
-            json.dumps(run_threads(session, manifest, pictures, command["threads"], command["count"])),
-            flush=True,
-        )
+        print(json.dumps(obey(json.loads(line), detectors, pictures)), flush=True)
 
 
 if __name__ == "__main__":

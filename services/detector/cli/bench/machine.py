@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from services.detector.cli.bench.peer import cpu_seconds
+from services.detector.cli.bench.process_tree import ProcessTree
 
 _PACKAGES = ("onnxruntime", "opencv-python-headless", "numpy", "uvicorn", "fastapi")
 
@@ -27,7 +27,7 @@ class OtherLoad:
     """How much of the machine is used by others than these processes, from the moment this is made."""
 
     def __init__(self, *pids: int) -> None:
-        self._pids = pids
+        self._trees = [ProcessTree(pid) for pid in pids]
         self._started, self._others_s = time.perf_counter(), self._seconds_of_others()
 
     def share(self) -> float:
@@ -39,7 +39,7 @@ class OtherLoad:
         times = psutil.cpu_times()
         waiting = times.idle + getattr(times, "iowait", 0.0)
         busy: float = sum(times[:8]) - waiting  # beyond the eighth Linux counts guests, held in `user` too
-        return busy - sum(map(cpu_seconds, self._pids))
+        return busy - sum(tree.cpu_seconds() for tree in self._trees)
 
 
 def _processor() -> str:

@@ -26,3 +26,24 @@ def generated_pictures() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as folder:
         generate_cctv(Path(folder, "cctv"), count={"test": GENERATED}, size=GENERATED_SIZE, seed=0)
         yield Path(folder, "cctv", "test")
+
+
+def varied_pictures(folder: Path) -> list[bytes]:
+    """Return the folder's pictures, most of them cut or scaled so that sizes and proportions differ."""
+    from shared.vision.decode import decode_image
+    from shared.vision.drawing import encode_jpeg
+
+    varied = []
+    for number, data in enumerate(read_pictures(folder)):
+        image = decode_image(data)
+        height, width = image.shape[:2]
+        parts = (
+            image,
+            image[: max(1, height * 2 // 3)],
+            image[:, : max(1, width // 2)],
+            image[height // 4 :, width // 3 :],
+            image[::2, ::2],
+        )
+        part = parts[number % len(parts)]
+        varied.append(data if part is image else encode_jpeg(part.copy(), 92))
+    return varied

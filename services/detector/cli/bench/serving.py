@@ -1,212 +1,228 @@
-"""What serving costs on top of a bare loop, measured side by side in one run."""
+"""What serving costs on top of a bare loop, beside what it costs others, measured in turns within one run."""
 
 import contextlib
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import psutil
-
-from services.detector.cli.bench.detector_process import HOST, DetectorProcess, start_detector
+from services.detector.cli.bench.load import LEAST_TURNS
 from services.detector.cli.bench.machine import OtherLoad
-from services.detector.cli.bench.peer import Peer, cpu_seconds, start_peer
+from services.detector.cli.bench.measuring import MeasuringProcess, start_measuring
+from services.detector.cli.bench.server_process import ServerNotReady
+from services.detector.cli.bench.sides import (
+    ANSWER_DEADLINE_S,
+    SIGHTLINE,
+    Load,
+    Side,
+    SideFailed,
+    check_answers,
+    serving,
+)
 
-CONCURRENCIES = (1, 8, 16, 32)
-CPU_CONCURRENCY = 16
-WARM_UP_IMAGES = 32
-LATENCY_TURN = 5
-ANSWER_DEADLINE_S = 300.0
-
-
-class ServingFailed(RuntimeError):
-    """The detector answered something else than 200 while it was measured."""
+CONCURRENCIES = (1, 8, 32, 128)
+WARM_UP_S = 0.7
+_PACKAGE = "services.detector.cli.bench"
+_START_S = 4.0  # of a server, for the estimate
+_USUAL_IMAGES_PER_S = 40.0  # of a usual model on two cores, for the estimate
 
 
 @dataclass(frozen=True, slots=True)
 class ServingPlan:
-    """What is measured, and how much of it: `version` is the folder of a repository version.
+    """What is measured, and how much of it: `version` is the folder of the version that the bare loop runs.
 
-    Each round sends `images` pictures at every concurrency above 1 and through the bare loop with `threads`
-    threads, and `latency_images` one at a time. Rounds stop early when `max_s` has passed.
+    Each round gives every side a fresh process and `seconds` at each concurrency, with the bare loops before
+    and after. `threads` is how many pictures each side computes at once: the cores.
     """
 
-    repository: Path
-    model: str
     version: Path
     pictures: Path
-    rounds: int = 5
-    images: int = 200
-    latency_images: int = 60
-    threads: int = 2
-    intra_op: int = 1
-    starts: int = 3
-    max_s: float = 600.0
+    sides: list[Side]
+    threads: int
+    rounds: int = 3
+    seconds: float = 2.5
+    concurrencies: tuple[int, ...] = CONCURRENCIES
 
     @property
-    def target(self) -> str:
-        return f"/v1/models/{self.model}/versions/{self.version.name}/detect"
+    def steps(self) -> int:
+        """How often `on_step` is called."""
+        usable = sum(side.unusable is None for side in self.sides)
+        return self.rounds * (usable * (1 + len(self.concurrencies)) + usable + 1)
 
     @property
-    def detector_settings(self) -> dict[str, str]:
-        return {"SIGHTLINE_DETECTOR_INTRA_OP_THREADS": str(self.intra_op)}
+    def estimated_s(self) -> float:
+        """About how long it takes; longer for a model that answers fewer pictures a second than usual."""
+        usable = sum(side.unusable is None for side in self.sides)
+        each = sum(max(self.seconds, LEAST_TURNS * one / _USUAL_IMAGES_PER_S) for one in self.concurrencies)
+        bare = self.seconds * 1.5
+        return self.rounds * (usable * (_START_S + WARM_UP_S + each) + (usable + 1) * bare)
+
+
+@dataclass(frozen=True, slots=True)
+class BareTurn:
+    """One turn of the bare loops: `threads` threads over a session; one picture at a time on all cores."""
+
+    images_per_s: float
+    cpu_ms: float  # per image
+    p50_ms: float
+    lone_p50_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTurn:
+    """One turn of a side at one concurrency; `cpu_ms` is per answered picture, of the whole process tree."""
+
+    latencies_ms: list[float]
+    images_per_s: float
+    cpu_ms: float
+    refused: int
+    failed: int
+
+
+@dataclass(slots=True)
+class SideTurn:
+    """One round of a side, between two turns of the bare loops."""
+
+    ready_s: float
+    loads: dict[int, LoadTurn] = field(default_factory=dict)
+    resident_bytes: int = 0
+    proportional_bytes: int = 0
+    before: BareTurn | None = None
+    after: BareTurn | None = None
 
 
 @dataclass(slots=True)
 class Samples:
-    """Everything that was measured, one entry per round, latencies in milliseconds."""
+    """Everything that was measured: turns of each side in the order of rounds, who was left out and why."""
 
-    bare_cpu_ms: list[float] = field(default_factory=list)
-    server_cpu_ms: list[float] = field(default_factory=list)
-    bare_images_per_s: list[float] = field(default_factory=list)
-    bare_latencies_ms: list[list[float]] = field(default_factory=list)
-    server_latencies_ms: dict[int, list[list[float]]] = field(default_factory=dict)
-    server_images_per_s: dict[int, list[float]] = field(default_factory=dict)
-    ready_s: list[float] = field(default_factory=list)
-    server_rss_mib: float = 0.0
-    other_cpu_share: float = 0.0  # of the whole machine, while the rounds ran
+    bare: list[BareTurn] = field(default_factory=list)
+    sides: dict[str, list[SideTurn]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    other_cpu_share: float = 0.0  # of the whole machine, while the bare loops ran
+
+
+class ServingFailed(RuntimeError):
+    """This project's own server could not be measured."""
 
 
 def measure_serving(plan: ServingPlan, on_step: Callable[[str], None]) -> Samples:
     """Run the plan; `on_step` is told of each step.
 
-    Raises ServingFailed, PeerFailed or DetectorNotReady.
+    A peer that does not start, ends or answers otherwise than the bare loop is left out from there on.
+    Raises ServingFailed where that is this server, and MeasuringFailed.
     """
-    samples = Samples()
-    give_up_at = time.monotonic() + plan.max_s
-    for start in range(plan.starts - 1):
-        on_step(f"start {start + 1}")
-        with start_detector(plan.repository, plan.detector_settings) as detector:
-            samples.ready_s.append(detector.ready_s)
-    with _processes(plan) as (detector, load, bare):
-        samples.ready_s.append(detector.ready_s)
-        on_step("warm-up")
-        _bare(bare, plan.threads, WARM_UP_IMAGES)
-        _load(load, CPU_CONCURRENCY, WARM_UP_IMAGES)
-        others = OtherLoad(detector.pid, load.pid, bare.pid)
+    samples = Samples(left_out={side.name: side.unusable for side in plan.sides if side.unusable})
+    with _measuring(plan) as (bare, lone, load):
+        expected = bare.ask(ANSWER_DEADLINE_S, model=0, detect=True)["answers"]
+        others: list[float] = []
         for number in range(plan.rounds):
-            if number and time.monotonic() > give_up_at:
-                break
-            on_step(f"round {number + 1}")
-            _measure_round(plan, samples, detector, load, bare, server_first=number % 2 == 1)
-        samples.other_cpu_share = others.share()
-        samples.server_rss_mib = psutil.Process(detector.pid).memory_info().rss / 2**20
+            shift = number % len(plan.sides)
+            last: SideTurn | None = None
+            # Another order each round, so that a drift of the machine favours nobody.
+            for side in plan.sides[shift:] + plan.sides[:shift]:
+                if side.name in samples.left_out:
+                    continue
+                before = _bare_turn(plan, bare, lone, others, on_step)
+                samples.bare.append(before)
+                if last is not None:
+                    last.after = before
+                last = _try_side(plan, samples, side, load, expected, on_step)
+                if last is not None:
+                    last.before = before
+            closing = _bare_turn(plan, bare, lone, others, on_step)
+            samples.bare.append(closing)
+            if last is not None:
+                last.after = closing
+    samples.other_cpu_share = max(others)
     return samples
 
 
 @contextlib.contextmanager
-def _processes(plan: ServingPlan) -> Iterator[tuple[DetectorProcess, Peer, Peer]]:
-    package = "services.detector.cli.bench"
+def _measuring(plan: ServingPlan) -> Iterator[tuple[MeasuringProcess, MeasuringProcess, MeasuringProcess]]:
+    loop = f"{_PACKAGE}.bare_loop"
     with (
-        start_detector(plan.repository, plan.detector_settings) as detector,
-        start_peer(f"{package}.load", HOST, str(detector.port), plan.target, str(plan.pictures)) as load,
-        start_peer(f"{package}.bare_loop", str(plan.pictures), str(plan.intra_op), str(plan.version)) as bare,
+        start_measuring(loop, str(plan.pictures), "1", str(plan.version)) as bare,
+        start_measuring(loop, str(plan.pictures), str(plan.threads), str(plan.version)) as lone,
+        start_measuring(f"{_PACKAGE}.load", str(plan.pictures)) as load,
     ):
-        yield detector, load, bare
+        yield bare, lone, load
 
 
-def _measure_round(
+def _try_side(
     plan: ServingPlan,
     samples: Samples,
-    detector: DetectorProcess,
-    load: Peer,
-    bare: Peer,
-    *,
-    server_first: bool,
-) -> None:
-    """Measure each pair back to back; the order alternates, so that a drift favours neither side."""
-
-    def cpu_of_bare() -> None:
-        before = cpu_seconds(bare.pid)
-        answer = _bare(bare, plan.threads, plan.images)
-        samples.bare_cpu_ms.append((cpu_seconds(bare.pid) - before) / plan.images * 1000)
-        samples.bare_images_per_s.append(plan.images / answer["wall_s"])
-
-    def cpu_of_server() -> None:
-        before = cpu_seconds(detector.pid)
-        latencies_at(CPU_CONCURRENCY, plan.images)
-        samples.server_cpu_ms.append((cpu_seconds(detector.pid) - before) / plan.images * 1000)
-
-    def latencies_at(concurrency: int, images: int) -> None:
-        answer = _load(load, concurrency, images)
-        samples.server_latencies_ms.setdefault(concurrency, []).append(answer["latencies_ms"])
-        samples.server_images_per_s.setdefault(concurrency, []).append(images / answer["wall_s"])
-
-    for measure in (cpu_of_server, cpu_of_bare) if server_first else (cpu_of_bare, cpu_of_server):
-        measure()
-    _measure_lone_latencies(plan, samples, load, bare)
-    for concurrency in CONCURRENCIES:
-        if concurrency not in (1, CPU_CONCURRENCY):
-            latencies_at(concurrency, plan.images)
+    side: Side,
+    load: MeasuringProcess,
+    expected: list[list[dict[str, Any]]],
+    on_step: Callable[[str], None],
+) -> SideTurn | None:
+    try:
+        turn = _side_turn(plan, side, load, expected if side.name not in samples.sides else None, on_step)
+    except (ServerNotReady, SideFailed) as error:
+        if side.name == SIGHTLINE:
+            raise ServingFailed(str(error)) from error
+        samples.left_out[side.name] = str(error)
+        samples.sides.pop(side.name, None)
+        return None
+    samples.sides.setdefault(side.name, []).append(turn)
+    return turn
 
 
-def _measure_lone_latencies(plan: ServingPlan, samples: Samples, load: Peer, bare: Peer) -> None:
-    """Send pictures one at a time, in short turns: whatever else the machine does then meets both sides."""
-    alone: list[float] = []
-    served: list[float] = []
-    wall_s = 0.0
-    for first in range(0, plan.latency_images, LATENCY_TURN):
-        count = min(LATENCY_TURN, plan.latency_images - first)
-        alone += _bare(bare, 1, count)["latencies_ms"]
-        answer = _load(load, 1, count)
-        served += answer["latencies_ms"]
-        wall_s += answer["wall_s"]
-    samples.bare_latencies_ms.append(alone)
-    samples.server_latencies_ms.setdefault(1, []).append(served)
-    samples.server_images_per_s.setdefault(1, []).append(plan.latency_images / wall_s)
+def _side_turn(
+    plan: ServingPlan,
+    side: Side,
+    load: MeasuringProcess,
+    expected: list[list[dict[str, Any]]] | None,
+    on_step: Callable[[str], None],
+) -> SideTurn:
+    on_step(f"{side.title}: start")
+    with serving(side, load) as asked:
+        turn = SideTurn(asked.server.ready_s)
+        if expected is not None and side.compared:
+            check_answers(asked, expected)
+        asked.closed(2 * plan.threads, WARM_UP_S)
+        for concurrency in plan.concurrencies:
+            on_step(f"{side.title}: concurrency {concurrency}")
+            turn.loads[concurrency] = _load_turn(asked, concurrency, plan.seconds)
+        tree = asked.server.tree
+        turn.resident_bytes, turn.proportional_bytes = tree.resident_bytes(), tree.proportional_bytes()
+    return turn
 
 
-def _bare(bare: Peer, threads: int, images: int) -> dict[str, Any]:
-    return bare.ask(ANSWER_DEADLINE_S, model=0, threads=threads, count=images)
+def _load_turn(load: Load, concurrency: int, seconds: float) -> LoadTurn:
+    tree = load.server.tree
+    before = tree.cpu_seconds()
+    answer = load.closed(concurrency, seconds)
+    used_ms = (tree.cpu_seconds() - before) * 1000
+    if not answer["latencies_ms"]:
+        raise SideFailed(
+            f"{load.side.title} gave no usable answer at concurrency {concurrency}: "
+            f"{answer['statuses']}, {answer['failures']} failures"
+        )
+    return LoadTurn(
+        answer["latencies_ms"],
+        answer["answered"] / answer["wall_s"],
+        used_ms / answer["answered"],
+        refused=sum(count for status, count in answer["statuses"].items() if status in ("429", "503")),
+        failed=answer["failures"]
+        + sum(count for status, count in answer["statuses"].items() if status not in ("200", "429", "503")),
+    )
 
 
-def _load(load: Peer, concurrency: int, images: int) -> dict[str, Any]:
-    answer = load.ask(ANSWER_DEADLINE_S, concurrency=concurrency, count=images)
-    if set(answer["statuses"]) != {"200"}:
-        raise ServingFailed(f"the detector answered {answer['statuses']} at concurrency {concurrency}")
-    return answer
-
-
-def summarise(samples: Samples) -> dict[str, Any]:
-    """Return the figures of the report: medians over the rounds, with the least and the most beside them."""
-    ratios = [server / bare for server, bare in zip(samples.server_cpu_ms, samples.bare_cpu_ms, strict=True)]
-    added_ms = [
-        statistics.median(server) - statistics.median(bare)
-        for server, bare in zip(samples.server_latencies_ms[1], samples.bare_latencies_ms, strict=True)
-    ]
-    return {
-        "rounds": len(ratios),
-        "cpu_ms_per_image": {"bare": _spread(samples.bare_cpu_ms), "server": _spread(samples.server_cpu_ms)},
-        "cpu_ratio": _spread(ratios),
-        "latency_ms": {
-            "bare": _spread([statistics.median(one) for one in samples.bare_latencies_ms]),
-            "server": _spread([statistics.median(one) for one in samples.server_latencies_ms[1]]),
-        },
-        "added_latency_ms": _spread(added_ms),
-        "ready_s": _spread(samples.ready_s),
-        "other_cpu_share": round(samples.other_cpu_share, 3),
-        "server_rss_mib": round(samples.server_rss_mib, 1),
-        "bare_images_per_s": _spread(samples.bare_images_per_s),
-        "concurrency": {
-            str(concurrency): {
-                "images_per_s": _spread(samples.server_images_per_s[concurrency]),
-                **_percentiles([value for one in rounds for value in one]),
-            }
-            for concurrency, rounds in sorted(samples.server_latencies_ms.items())
-        },
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def _percentiles(latencies_ms: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(latencies_ms, n=100, method="inclusive")
-    return {"p50_ms": round(cuts[49], 2), "p95_ms": round(cuts[94], 2), "p99_ms": round(cuts[98], 2)}
+def _bare_turn(
+    plan: ServingPlan,
+    bare: MeasuringProcess,
+    lone: MeasuringProcess,
+    others: list[float],
+    on_step: Callable[[str], None],
+) -> BareTurn:
+    on_step("bare loops")
+    elsewhere = OtherLoad(bare.pid, lone.pid)
+    before = bare.cpu_seconds()
+    answer = bare.ask(ANSWER_DEADLINE_S, model=0, threads=plan.threads, seconds=plan.seconds)
+    used_ms = (bare.cpu_seconds() - before) * 1000
+    alone = lone.ask(ANSWER_DEADLINE_S, model=0, threads=1, seconds=plan.seconds / 2)["latencies_ms"]
+    others.append(elsewhere.share())
+    count = len(answer["latencies_ms"])
+    return BareTurn(count / answer["wall_s"], used_ms / count, median(answer["latencies_ms"]), median(alone))

@@ -1,4 +1,4 @@
-"""A process that measures on command: one JSON line in, one JSON line out, and the CPU time it has used."""
+"""A process that measures on command: one JSON line in, one JSON line out."""
 
 import contextlib
 import json
@@ -9,16 +9,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
+from services.detector.cli.bench.process_tree import ProcessTree
 
 STOP_DEADLINE_S = 10.0
 
 
-class PeerFailed(RuntimeError):
+class MeasuringFailed(RuntimeError):
     """A measuring process ended or did not answer in time; the message ends with what it printed."""
 
 
-class Peer:
+class MeasuringProcess:
     """A running `python -m module …` that answers JSON commands line by line."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
@@ -37,17 +37,21 @@ class Peer:
     def pid(self) -> int:
         return self._process.pid
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time, user and system, that it has used so far."""
+        return ProcessTree(self.pid).cpu_seconds()
+
     def ask(self, deadline_s: float, **command: Any) -> dict[str, Any]:
-        """Send one command and return its answer. Raises PeerFailed."""
+        """Send one command and return its answer. Raises MeasuringFailed."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
             line = self._answers.get(timeout=deadline_s)
         except (BrokenPipeError, queue.Empty) as error:
-            raise PeerFailed(self._failure(f"no answer within {deadline_s:g} s")) from error
+            raise MeasuringFailed(self._failure(f"no answer within {deadline_s:g} s")) from error
         if not line:
-            raise PeerFailed(self._failure("it ended"))
+            raise MeasuringFailed(self._failure("it ended"))
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -79,7 +83,7 @@ class Peer:
 
 
 @contextlib.contextmanager
-def start_peer(module: str, *arguments: str) -> Iterator[Peer]:
+def start_measuring(module: str, *arguments: str) -> Iterator[MeasuringProcess]:
     """Run `python -m module arguments…` for the length of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -88,15 +92,8 @@ def start_peer(module: str, *arguments: str) -> Iterator[Peer]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    peer = Peer(module, process)
+    measuring = MeasuringProcess(module, process)
     try:
-        yield peer
+        yield measuring
     finally:
-        peer.stop()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time, user and system, that a process and its living children have used."""
-    process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+        measuring.stop()

@@ -1,0 +1,111 @@
+"""A version with random weights, for timing: `python -m services.export.untrained REPOSITORY NAME DEPTH`.
+
+It costs what the trained person network costs and finds nothing of meaning. No gate would let it pass: this
+writes to the folder it is given, which is a benchmark's own.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from services.export.exporter import INPUT, export_onnx
+from services.export.raw_outputs import hide
+from services.export.tasks.detection_graph import DetectionGraph
+from shared.data.synthetic.cctv import generate_cctv
+from shared.families.person.config import PersonConfig
+from shared.families.person.family import PERSON
+from shared.repository.manifest import MODEL_FILE, ManifestDraft, Preprocessing, TensorSpec, Thresholds
+from shared.repository.repository import ModelRepository
+from shared.vision.decode import decode_image
+from shared.vision.letterbox import PAD_VALUE, letterbox
+
+PICTURES = 16
+PICTURE_SIZE = (480, 640)
+FOUND_PER_PICTURE = (5, 20)  # candidates above the threshold, before suppression
+
+
+def add_untrained_version(repository: ModelRepository, name: str, depth: str) -> int:
+    """Publish the person network of `depth` with random weights as the live version; return its number."""
+    config = PersonConfig.model_validate({"depth": depth})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PERSON.build(config)
+    pictures = _pictures(config.image_size)
+    settle_statistics(network, pictures)
+    graph = DetectionGraph(PERSON, config, network)
+
+    def build(folder: Path) -> ManifestDraft:
+        file = folder / MODEL_FILE
+        hide(file, export_onnx(graph, (config.image_size, config.image_size), file))
+        with torch.no_grad():
+            scores = graph(pictures)[1].numpy()
+        return _draft(config, candidates=scores.shape[1], threshold=threshold_between(scores))
+
+    version = repository.add_version(name, build)
+    repository.promote(name, version)
+    return version
+
+
+def settle_statistics(network: nn.Module, pictures: torch.Tensor) -> None:
+    """Give batch normalisation the statistics of `pictures` uint8 [N, H, W, 3].
+
+    Without them activations of a deep network shrink until they are denormal numbers, which are slow.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train()
+    with torch.no_grad():
+        network(pictures.permute(0, 3, 1, 2).float() / 255)
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def threshold_between(scores: NDArray[np.float32]) -> float:
+    """Return the middle of the widest gap between scores [N, K] that leaves a usual number above it.
+
+    In the widest gap, since random scores lie close together and no rounding may decide what is found.
+    """
+    count = len(scores)
+    ranked = np.sort(scores.ravel())[::-1]
+    first, last = (min(each * count, ranked.size - 1) for each in FOUND_PER_PICTURE)
+    gaps = ranked[first:last] - ranked[first + 1 : last + 1]
+    widest = first + int(gaps.argmax())
+    return float((ranked[widest] + ranked[widest + 1]) / 2)
+
+
+def _pictures(side: int) -> torch.Tensor:
+    with tempfile.TemporaryDirectory() as folder:
+        generate_cctv(Path(folder, "cctv"), count={"test": PICTURES}, size=PICTURE_SIZE, seed=1)
+        files = sorted(Path(folder, "cctv", "test").glob("*.jpg"))
+        squares = [letterbox(decode_image(file.read_bytes()), (side, side))[0] for file in files]
+    return torch.from_numpy(np.stack(squares))
+
+
+def _draft(config: PersonConfig, *, candidates: int, threshold: float) -> ManifestDraft:
+    side, defaults = config.image_size, PERSON.default_thresholds(config)
+    return ManifestDraft(
+        family=PERSON.name,
+        precision="fp32",
+        inputs=[TensorSpec(name=INPUT, dtype="uint8", shape=[-1, side, side, 3])],
+        outputs=[
+            TensorSpec(name="boxes", dtype="float32", shape=[-1, candidates, 4]),
+            TensorSpec(name="scores", dtype="float32", shape=[-1, candidates]),
+            TensorSpec(name="labels", dtype="int64", shape=[-1, candidates]),
+        ],
+        preprocessing=Preprocessing(height=side, width=side, pad_value=PAD_VALUE),
+        labels=PERSON.class_names(config),
+        thresholds=Thresholds.model_validate({**defaults, "score_threshold": threshold}),
+        source_run="untrained",
+    )
+
+
+if __name__ == "__main__":
+    add_untrained_version(ModelRepository(Path(sys.argv[1])), sys.argv[2], sys.argv[3])
