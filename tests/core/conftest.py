@@ -1,12 +1,12 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
 
-from shared.core.http import create_service
+from shared.core.http import ErrorForm, create_service
 from shared.core.problems import NotFound, QueueFull
 from shared.core.settings import CommonSettings
 
@@ -49,7 +49,11 @@ async def slow(seconds: float) -> dict[str, bool]:
     return {"done": True}
 
 
-def make_app(settings: CommonSettings | None = None, body_timeout_s: float = 1.0) -> FastAPI:
+def make_app(
+    settings: CommonSettings | None = None,
+    body_timeout_s: float = 1.0,
+    error_forms: Sequence[ErrorForm] = (),
+) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
@@ -63,6 +67,7 @@ def make_app(settings: CommonSettings | None = None, body_timeout_s: float = 1.0
         ready=lambda app: list(getattr(app.state, "reasons", [])),
         max_body_bytes=BODY_LIMIT_BYTES,
         body_timeout_s=body_timeout_s,
+        error_forms=error_forms,
     )
 
 

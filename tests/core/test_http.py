@@ -6,8 +6,9 @@ import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
-from shared.core.http import PROBLEM_JSON
+from shared.core.http import PROBLEM_JSON, ErrorForm
 from shared.core.settings import CommonSettings
 
 from .conftest import BODY_LIMIT_BYTES, make_app
@@ -54,6 +55,41 @@ async def test_every_error_has_one_shape(
     assert document["status"] == status
     assert document["instance"] == path
     assert document["request_id"] == response.headers["x-request-id"]
+
+
+class Short(BaseModel):
+    short: str
+
+
+async def test_a_protocol_may_bring_its_own_form_of_errors() -> None:
+    """For every path below its prefix, whoever raised the problem, and for no other."""
+    form = ErrorForm(
+        prefix="/v1",
+        media_type="application/json",
+        document=lambda path, _, problem: {"short": f"{path} {problem.status}"},
+        schema=Short,
+    )
+    app = make_app(CommonSettings(api_keys="key"), error_forms=[form])
+    async with client_of(app) as client:
+        for method, path, status in (
+            ("GET", "/v1/missing", 404),
+            ("GET", "/v1/broken", 500),
+            ("POST", "/v1/numbers", 422),
+            ("GET", "/v1/numbers", 405),
+            ("GET", "/v1", 404),
+        ):
+            response = await client.request(method, path, headers={"X-API-Key": "key"})
+            assert response.status_code == status
+            assert response.headers["content-type"] == "application/json"
+            assert response.json() == {"short": f"{path} {status}"}
+        refused = await client.get("/v1/missing")
+        assert (refused.status_code, refused.json()) == (401, {"short": "/v1/missing 401"})
+        elsewhere = await client.get("/v10", headers={"X-API-Key": "key"})
+        assert elsewhere.headers["content-type"] == PROBLEM_JSON
+    document = app.openapi()
+    described = document["paths"]["/v1/numbers"]["post"]["responses"]["422"]["content"]
+    assert described == {"application/json": {"schema": {"$ref": "#/components/schemas/Short"}}}
+    assert document["components"]["schemas"]["Short"] == Short.model_json_schema()
 
 
 async def test_a_problem_carries_its_extension_members(client: httpx.AsyncClient) -> None:

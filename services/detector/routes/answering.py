@@ -122,7 +122,7 @@ def value_of(outcome: tuple[R, Timing] | Problem) -> tuple[R, Timing]:
 def headers(loaded: LoadedVersion, timing: Timing) -> dict[str, str]:
     """Return the headers of an answer about one picture."""
     return {
-        "Server-Timing": ", ".join(f"{name};dur={ms}" for name, ms in timing_ms(timing).items()),
+        "Server-Timing": server_timing(timing),
         "Vary": "Accept",
         "X-Model-Version": str(loaded.version),
     }
@@ -146,6 +146,11 @@ def batch_answer(
     ]
     answer = {"model": loaded.name, "version": loaded.version, "results": results}
     return Response(orjson.dumps(answer), media_type=JSON)
+
+
+def server_timing(timing: Timing) -> str:
+    """Return the stages as the value of the header of that name, in milliseconds."""
+    return ", ".join(f"{name};dur={ms}" for name, ms in timing_ms(timing).items())
 
 
 def timing_ms(timing: Timing) -> dict[str, float]:

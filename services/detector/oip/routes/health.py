@@ -20,12 +20,14 @@ EXTENSIONS = [
     "statistics",
 ]
 
+_VERSION = version("sightline")
+
 router = APIRouter(prefix=PREFIX)
 
 
 @router.get("", summary="The server and its extensions")
 async def server_metadata() -> ServerMetadata:
-    return ServerMetadata(name="sightline", version=version("sightline"), extensions=EXTENSIONS)
+    return ServerMetadata(name="sightline", version=_VERSION, extensions=EXTENSIONS)
 
 
 @router.get("/health/live", summary="Is the server alive?", response_model_exclude_none=True)

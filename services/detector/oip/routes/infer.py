@@ -15,6 +15,7 @@ from services.detector.oip.problems import ERROR_FORM, PREFIX, UnknownEncoding, 
 from services.detector.oip.request import HEADER_LENGTH, header_length, read_request
 from services.detector.oip.schemas import InferAnswer, InferRequest, body_of
 from services.detector.reception import admitted
+from services.detector.routes.answering import server_timing
 from services.detector.routes.disconnect import unless_client_gone
 from services.detector.state import Detector, detector_of
 from shared.core.http import problem_responses
@@ -112,11 +113,11 @@ async def _answer(
         works = plan(loaded, asked, detector.settings)
         inference = await unless_client_gone(request, run(loaded, asked, works, detector.settings))
         answer = write_answer(asked, loaded.name, loaded.version, inference.tensors)
-    return await _response(answer, encoding.accepted(request.headers.get("accept-encoding")))
+    coding = encoding.accepted(request.headers.get("accept-encoding"))
+    return await _response(answer, coding, {"Server-Timing": server_timing(inference.timing)})
 
 
-async def _response(answer: AnswerBody, coding: str | None) -> Response:
-    headers = {}
+async def _response(answer: AnswerBody, coding: str | None, headers: dict[str, str]) -> Response:
     if answer.json_bytes is not None:
         headers[HEADER_LENGTH] = str(answer.json_bytes)
     content = answer.content

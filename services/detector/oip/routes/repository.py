@@ -1,9 +1,9 @@
 """The model repository extension: what there is, and explicit loading and unloading."""
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from services.detector.dataplane.problems import LoadFailed
 from services.detector.oip.json_data import read_document
@@ -36,7 +36,7 @@ async def index(request: Request) -> list[IndexEntry]:
     ready = (await _document(request)).get("ready", False)
     if not isinstance(ready, bool):
         raise WrongRequest(f"'ready' has to be true or false, not {ready!r}")
-    states = await asyncio.to_thread(detector_of(request).control.index)
+    states = await run_in_threadpool(detector_of(request).control.index)
     return [
         IndexEntry(name=one.name, version=str(one.version), state=one.state, reason=one.reason)
         for one in states
@@ -52,7 +52,7 @@ async def load(model: str, request: Request) -> Response:
                 f"the parameter {name[:40]!r} cannot replace what is in the repository: a version never "
                 "changes there; publish a new one and load that"
             )
-    await asyncio.to_thread(detector_of(request).control.load, model)
+    await run_in_threadpool(detector_of(request).control.load, model)
     return Response(b"{}", media_type="application/json")
 
 
@@ -61,7 +61,7 @@ async def load(model: str, request: Request) -> Response:
 )
 async def unload(model: str, request: Request) -> Response:
     await _parameters(request)  # of which unload_dependents changes nothing: no model here depends on another
-    await asyncio.to_thread(detector_of(request).control.unload, model)
+    await run_in_threadpool(detector_of(request).control.unload, model)
     return Response(b"{}", media_type="application/json")
 
 

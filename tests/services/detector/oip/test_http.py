@@ -58,6 +58,8 @@ def test_an_answer_without_binary_data_is_plain_json(served: Served) -> None:
     response = served.client.post(INFER, **binary(request(), IMAGES.tobytes()))
     assert response.headers["content-type"] == "application/json"
     assert HEADER not in response.headers
+    stages = [part.split(";")[0] for part in response.headers["server-timing"].split(", ")]
+    assert stages == ["queue", "preprocess", "compute", "postprocess"]
     assert [len(output["data"]) for output in response.json()["outputs"]] == [64, 16, 16]
 
 

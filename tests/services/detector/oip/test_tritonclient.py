@@ -480,10 +480,16 @@ def test_wrong_pictures_and_parameters_are_refused(client: Client) -> None:
 # Schedule
 
 
-def infer_alone(served: Served, pixel: int = 0, **options: Any) -> triton.InferResult:
+def infer_alone(served: Served, rows: int = 1, pixel: int = 0, **options: Any) -> triton.InferResult:
     """Ask in a client of its own, since one may not be used from several threads."""
+    images = np.full((rows, 96, 96, 3), pixel, np.uint8)
     with client_of(served) as client:
-        return client.infer("tiny", tensors({"images": np.full((1, 96, 96, 3), pixel, np.uint8)}), **options)
+        return client.infer("tiny", tensors({"images": images}), **options)
+
+
+def infer_picture(served: Served, picture: bytes, **parameters: Any) -> triton.InferResult:
+    with client_of(served) as client:
+        return client.infer("tiny", pictures(picture), parameters=parameters)
 
 
 @contextlib.contextmanager
@@ -564,6 +570,39 @@ def test_a_full_queue_is_429_with_retry_after(
                 assert response.status_code == 429
                 assert int(response.get("Retry-After")) >= 1
         assert second.result().as_numpy("scores").shape == (1, 16)
+
+
+def test_both_protocols_meet_in_one_batch_and_each_gets_what_it_asked_for(
+    repository: ModelRepository, gate: Gate, runs: list[Tensors], reference: Reference
+) -> None:
+    picture = encode(two_rectangles())
+    batched = serving(repository.root, instances=1, max_batch=8, max_delay_ms=0)
+    with batched as served, ThreadPoolExecutor(4) as pool, client_of(served) as client:
+        with one_computing(served, gate, runs):
+            before = len(runs)
+            native = pool.submit(served.detect, picture, score_threshold=0.9)
+            protocol = pool.submit(infer_picture, served, picture, score_threshold=0.5)
+            raw = pool.submit(infer_alone, served, rows=3, pixel=7)
+            until(lambda: queue_depth(served) == 5)
+        assert [one["label"] for one in native.result().json()["detections"]] == ["red"]
+        np.testing.assert_array_equal(protocol.result().as_numpy("boxes"), [[RED_BOX, BLUE_BOX]])
+        assert_equal(raw.result(), reference("tiny", {"images": np.full((3, 96, 96, 3), 7, np.uint8)}))
+        assert [len(inputs["images"]) for inputs in runs[before:]] == [5]
+        (stats,) = client.get_inference_statistics()["model_stats"]
+        assert stats["inference_stats"]["success"]["count"] == 4
+        assert stats["inference_count"] == 6
+
+
+def test_a_client_that_goes_is_dropped_before_compute(
+    repository: ModelRepository, gate: Gate, runs: list[Tensors]
+) -> None:
+    with serving(repository.root, instances=1) as served:
+        with one_computing(served, gate, runs):
+            before = len(runs)
+            with client_of(served, network_timeout=0.2) as impatient, pytest.raises(TimeoutError):
+                impatient.infer("tiny", tensors({"images": np.zeros((1, 96, 96, 3), np.uint8)}))
+            until(lambda: served.metric("sightline_detector_dropped_total", reason="client_gone") == 1)
+        assert len(runs) == before
 
 
 # The repository and what was counted
