@@ -6,6 +6,7 @@ Heavy imports wait for the command that needs them.
 import typer
 
 from shared.data.cli import divide, inspect, make
+from shared.data.events.cli import events, make_events, preprocess
 
 app = typer.Typer(no_args_is_help=True, help="Check, make, divide and look at labelled pictures.")
 app.command()(inspect.check)
@@ -13,4 +14,7 @@ app.command()(inspect.stats)
 app.command()(inspect.preview)
 app.command()(divide.split)
 app.command()(divide.tiles)
+app.command("preprocess")(preprocess)
+app.command("events")(events)
+make.app.command("events")(make_events)
 app.add_typer(make.app, name="make")
