@@ -1,9 +1,9 @@
 """BentoML by its documentation: an API method of a service.
 
 https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html: one worker process with
-`threads` for code that releases the interpreter lock, as ONNX Runtime and OpenCV do. Adaptive batching is off,
-as it is by default: it gains nothing on a CPU. The picture comes in as the raw body (a root input of bytes,
-which spares the temporary file of a `Path`) and the answer goes out as JSON made by hand.
+`threads` for code that releases the interpreter lock, as ONNX Runtime and OpenCV do. Adaptive batching is
+off, as it is by default: it gains nothing on a CPU. The picture is the raw body (a root input of bytes, which
+spares the temporary file of a `Path`) and the answer goes out as JSON made by hand.
 """
 
 import os
