@@ -3,7 +3,6 @@ import random
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from shared.config.schema import DataConfig
@@ -13,22 +12,10 @@ from shared.data.formats import DatasetUnreadable
 from shared.data.formats.classification import find_classification_splits, read_classification_set
 from shared.data.leaks import find_leaks, read_looks, refuse_leaks
 from shared.data.split_file import SplitFile, describe_parts, read_split_file, write_split_file
+from tests.data.strips import scene, write
 
 CLASSES = ["1", "2", "3", "4"]
 RATIOS = {"train": 70.0, "val": 15.0, "test": 15.0}
-
-
-def scene(seed: int) -> np.ndarray:
-    """A grey strip of soft shapes with fine grain, unlike that of any other seed."""
-    rng = np.random.default_rng(seed)
-    coarse = cv2.resize(rng.uniform(40, 215, (5, 12)), (160, 64), interpolation=cv2.INTER_CUBIC)
-    fine = cv2.GaussianBlur(rng.normal(0, 60, (64, 160)), (0, 0), 1.5)
-    return np.clip(coarse + fine, 0, 255).astype(np.uint8)
-
-
-def write(path: Path, image: np.ndarray, quality: int = 92) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 @pytest.fixture
@@ -143,7 +130,7 @@ def test_a_split_file_beside_the_data_is_found(strips: Path) -> None:
     splits = read_classification_splits(DataConfig(path=str(strips)), strips, CLASSES, seed=0)
     assert ids(splits.val) == ids(parts["val"])
     assert ids(read_classification_set(strips, split="valid")) == ids(parts["val"])
-    with pytest.raises(ValueError, match="no split 'holdout'; set data.train to one of train, val, test"):
+    with pytest.raises(ValueError, match=r"no split 'holdout'; set data\.train to one of train, val, test"):
         read_classification_splits(DataConfig(path=str(strips), train="holdout"), strips, CLASSES, seed=0)
 
 

@@ -118,7 +118,7 @@ def test_what_other_tools_call_these_things(write_json) -> None:
     root = write_json(
         a={"file_name": "a.png", "labels": {"scratch": True, "pit": False}},
         b={"imagePath": "..\\images\\b.png", "regions": [{"category": "pit", "points": SQUARE}]},
-        c={"regions": [{"class": "pit", "segmentation": [sum(SQUARE, [])]}]},
+        c={"regions": [{"class": "pit", "segmentation": [[value for point in SQUARE for value in point]]}]},
         d={"regions": [{"label": "pit", "segmentation": {"counts": counts, "size": [48, 64]}}]},
     )
     dataset = read_classification_set(root)
