@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from shared.config.schema import DataConfig
