@@ -91,7 +91,9 @@ def _create_detector(
             settings.tensorrt_cache,
         ),
         wide_threads=settings.wide_threads,
-        policy=BatchPolicy(queue_size=settings.queue_size, instances=settings.worker_threads),
+        policy=BatchPolicy(
+            queue_size=settings.queue_size, queue_s=settings.queue_s, instances=settings.worker_threads
+        ),
         max_batch=1 if settings.max_batch is None and on_cpu else settings.max_batch,
         max_delay_s=None if settings.max_delay_ms is None else settings.max_delay_ms / 1000,
         max_pixels=settings.max_pixels,

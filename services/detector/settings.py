@@ -86,6 +86,12 @@ class DetectorSettings(BaseSettings):
     queue_size: int = Field(
         128, ge=1, description="Pictures that may wait per loaded version; more are refused with 429."
     )
+    queue_s: float = Field(
+        1.5,
+        gt=0,
+        description="Longest wait in the queue to foresee, in seconds, by the measured pace; where a request "
+        "would wait longer it is refused with 429.",
+    )
     deadline_s: float = Field(10.0, gt=0, description="Longest wait in the queue before 504, in seconds.")
     compute_timeout_s: float = Field(
         30.0, gt=0, description="Longest wait for a picture that has left the queue before 504, in seconds."

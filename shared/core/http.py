@@ -21,9 +21,11 @@ from shared.core.problems import (
     Unauthorized,
     UnprocessableContent,
 )
+from shared.core.request_spans import RequestSpans
 from shared.core.settings import CommonSettings
 from shared.core.shell import OPEN_PATHS, BodyTimeout, ClientGone, HttpShell
 from shared.core.telemetry import http_metrics, new_registry
+from shared.core.tracing import tracer_of
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -133,7 +135,13 @@ def create_service(
     which the server sets when it is told to stop.
     """
     app = FastAPI(
-        title=title, description=description, version="1", lifespan=lifespan, redoc_url=None, docs_url="/docs"
+        title=title,
+        description=description,
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+        docs_url="/docs",
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the shell does what we want of it
     )
     app.state.settings = settings
     app.state.registry = registry = registry or new_registry()
@@ -155,6 +163,8 @@ def create_service(
         body_timeout_s=body_timeout_s,
         respond=respond,
     )
+    if (tracer := tracer_of(name)) is not None:
+        app.add_middleware(RequestSpans, tracer=tracer)
     return app
 
 

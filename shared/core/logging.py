@@ -52,6 +52,10 @@ def configure_logging(settings: CommonSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # No formatter here shows them, and each costs every record a look at the stack or at the system
+    # (Logging HOWTO, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in ("httpx", "httpcore", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel("WARNING")
 

@@ -4,9 +4,10 @@ One layer and no framework in it, because it stands on the hot path of the detec
 """
 
 import asyncio
+import itertools
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable
 
 import structlog
@@ -55,6 +56,9 @@ class HttpShell:
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._respond = respond
+        # A start drawn at random and a count: as unique as drawing each, without asking the system each time.
+        self._id_prefix = os.urandom(8).hex()
+        self._id_numbers = itertools.count(int.from_bytes(os.urandom(4)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -67,7 +71,10 @@ class HttpShell:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        if _REQUEST_ID.fullmatch(given):
+            request_id = given
+        else:
+            request_id = f"{self._id_prefix}{next(self._id_numbers):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0  # of the response once it has started

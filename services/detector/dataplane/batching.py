@@ -38,11 +38,13 @@ Run = Callable[[Tensors], Tensors]
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """How work is gathered. A run takes at most `max_batch` rows; one piece of work may bring `max_rows`,
-    which is run in parts where it is more than that. `queue_size` counts rows."""
+    which is run in parts where it is more than that. `queue_size` counts rows. Above `queue_s` seconds of
+    foreseen wait the queue is full however short it is; None leaves it to its size."""
 
     max_batch: int = 1
     max_delay_s: float = 0.0
     queue_size: int = 128
+    queue_s: float | None = None
     instances: int = 1
     max_rows: int | None = None  # None: as many as max_batch
 
@@ -99,14 +101,17 @@ class Batcher:
 
     def refuse_if_full(self, count: int = 1) -> None:
         """Raise QueueFull where `count` more rows would not fit now; nothing is reserved."""
-        depth = self._line.rows
-        if depth + count <= self._policy.queue_size:
+        policy, depth = self._policy, self._line.rows
+        wait_s = depth * self._seconds_per_row / policy.instances  # as long as the first of `count` would
+        if depth + count > policy.queue_size:
+            room = f"its queue holds {policy.queue_size}"
+        elif policy.queue_s is not None and wait_s > policy.queue_s and depth >= policy.instances:
+            room = f"take {wait_s:.1f} s, more than the {policy.queue_s:g} s that a queue may take"
+        else:
             return
         self.statistics.failed()
-        wait_s = depth * self._seconds_per_row / self._policy.instances
         raise QueueFull(
-            f"{depth} pictures wait for {self._name} and its queue holds {self._policy.queue_size}; "
-            "send this again after Retry-After",
+            f"{depth} pictures wait for {self._name} and {room}; send this again after Retry-After",
             retry_after_s=wait_s,
         )
 

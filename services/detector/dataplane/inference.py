@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from services.detector.dataplane.batching import Batcher
@@ -9,6 +10,7 @@ from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.waiting import outcome
 from services.detector.dataplane.work import Ticket, Timing, Work
 from shared.core.problems import Problem
+from shared.core.tracing import current_trace
 
 R = TypeVar("R")
 
@@ -42,8 +44,11 @@ async def infer(
         for _ in works:
             metrics.count("client_gone")
         raise
+    trace = current_trace()
     for answer in answers:
         metrics.count(answer.code if isinstance(answer, Problem) else "ok")
+        if trace is not None and not isinstance(answer, Problem):
+            trace.record((stage.removesuffix("_s"), seconds) for stage, seconds in asdict(answer[1]).items())
     return answers
 
 

@@ -4,7 +4,6 @@ import ctypes
 import gc
 import platform
 
-
 _M_ARENA_MAX = -8  # malloc.h
 _ARENAS = 2
 
@@ -12,7 +11,7 @@ _ARENAS = 2
 def bound_arenas() -> None:
     """Let all threads allocate from two pools, before any is started.
 
-    glibc gives each thread one of its own, up to eight for each core, and memory freed in one serves no other.
+    glibc gives each thread one of its own, up to eight for each core; what is freed in one serves no other.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)

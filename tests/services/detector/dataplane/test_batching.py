@@ -320,6 +320,53 @@ def test_a_full_queue_refuses_all_or_nothing() -> None:
     assert queue.close(10)
 
 
+def test_what_would_wait_longer_than_a_queue_may_take_is_refused_by_the_measured_pace() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        time.sleep(0.05)
+        gate.wait(10)
+        return {"y": inputs["x"]}
+
+    gate = threading.Event()
+    gate.set()
+    queue = batcher(run, queue_s=0.12, queue_size=100)
+    for ticket in queue.submit([Rows(1), Rows(2)], wait_s=10):  # a twentieth of a second each
+        value(ticket)
+    gate.clear()
+    tickets: list[Ticket[Any]] = []
+
+    def fill() -> None:
+        for number in range(20):
+            tickets.extend(queue.submit([Rows(number)], wait_s=10))
+
+    with pytest.raises(QueueFull, match=r"take 0\.\d s, more than the 0\.12 s") as refusal:
+        fill()
+    assert 2 <= len(tickets) <= 5  # one computing and at most three waiting, with room for a slow machine
+    assert refusal.value.headers["Retry-After"] == "1"
+    gate.set()
+    assert len([value(ticket) for ticket in tickets]) == len(tickets)
+    assert queue.close(10)
+
+
+def test_retry_after_is_what_emptying_the_queue_should_take() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        time.sleep(0.1)
+        gate.wait(10)
+        return {"y": inputs["x"]}
+
+    gate = threading.Event()
+    gate.set()
+    queue = batcher(run, queue_size=30)
+    value(queue.submit([Rows(1)], wait_s=10)[0])
+    gate.clear()
+    queue.submit([Rows(1)] * 15, wait_s=10)
+    queue.submit([Rows(1)] * 15, wait_s=10)
+    with pytest.raises(QueueFull) as refusal:
+        queue.submit([Rows(1)] * 2, wait_s=10)
+    assert 3 <= int(refusal.value.headers["Retry-After"]) <= 6  # 29 or 30 of a tenth of a second or more
+    gate.set()
+    assert not queue.close(0)  # dropped, not waited for
+
+
 def test_work_past_its_deadline_is_answered_and_never_run() -> None:
     run = Recorder()
     queue = batcher(run)
