@@ -15,6 +15,7 @@ SATURATING = 32
 CONNECTIONS = 1024
 LONE_S = 2.0
 SAMPLE_S = 0.1
+RAMP_S = 1.0
 RECOVERY_LIMIT_S = 30.0
 NORMAL_LATENCY = 2.0  # times the median of before: then a request is answered as usual again
 NORMAL_EXTRA_MS = 5.0
@@ -117,11 +118,10 @@ def summarise_overload(plan: OverloadPlan, samples: OverloadSamples) -> dict[str
     statuses = Counter(str(status) for _, _, status, _ in requests)
     refusals = [(latency, retry) for _, latency, status, retry in requests if status == 429]
     refusal_ms = [latency for latency, _ in refusals]
-    answered_within = sum(
-        status == 200 and sent + latency / 1000 <= seconds for sent, latency, status, _ in requests
-    )
-    # The queue fills while the first answers are computed, so answers flow from the first second on.
-    share = answered_within / seconds / samples.saturated_per_s
+    answered_at = [sent + latency / 1000 for sent, latency, status, _ in requests if status == 200]
+    ramp_s = min(RAMP_S, seconds / 4)  # left out: the first pictures are still being computed then
+    answered_per_s = sum(ramp_s < at <= seconds for at in answered_at) / (seconds - ramp_s)
+    share = answered_per_s / samples.saturated_per_s
     offered = len(requests) + samples.answer["failures"]
     before = _peak(samples, 0.0, samples.overloaded_from_s)
     during = _peak(samples, samples.overloaded_from_s, samples.overloaded_until_s)
@@ -134,7 +134,7 @@ def summarise_overload(plan: OverloadPlan, samples: OverloadSamples) -> dict[str
         "offered_per_s": round(offered / samples.answer["offered_s"], 2),
         "unsent": samples.answer["unsent"],
         "generator_lag_ms": round(samples.answer["lag_ms"], 3),
-        "answered_per_s": round(answered_within / seconds, 2),
+        "answered_per_s": round(answered_per_s, 2),
         "answered_share": round(share, 4),
         "statuses": dict(statuses),
         "failures": samples.answer["failures"],
