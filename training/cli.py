@@ -227,6 +227,12 @@ def _new_run(config: "RunConfig", run_dir: Path | None, name: str | None, settin
     return folder
 
 
+def _with_weights_found(model: "dict[str, Any]") -> "dict[str, Any]":
+    """Return the family's config with an absolute path of weights that lie in the current folder."""
+    weights = Path(model["weights"]).expanduser() if model.get("weights") else None
+    return {**model, "weights": str(weights.absolute())} if weights and weights.is_file() else model
+
+
 def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunConfig":
     """Return the config with an absolute data.path: from the current folder, else from the data root."""
     assert settings.data_root is not None
@@ -234,9 +240,9 @@ def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunCon
     for place in (given.absolute(), settings.data_root / given):
         if place.exists():
             data = config.data.model_copy(update={"path": str(place)})
-            return config.model_copy(update={"data": data})
+            return config.model_copy(update={"data": data, "model": _with_weights_found(config.model)})
     return fail(
         f"data.path={config.data.path}: neither in the current folder nor under {settings.data_root}",
-        hint="`sightline data make cctv --out FOLDER` makes a set to try",
+        hint="`sightline data make` makes a set to try: cctv with boxes, steel with labels",
         code=ExitCode.NOT_FOUND,
     )

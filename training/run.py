@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 import torch
 
-from shared.config import ConfigError, RunConfig, dump_run_config, load_run_config
+from shared.config import ConfigError, DataConfig, RunConfig, dump_run_config, load_run_config
 from shared.core.files import write_atomic
 from shared.families.registry import config_class, get_family
 from training.checkpoint import read_checkpoint
@@ -95,7 +95,7 @@ def train(
         data_path = (data_root or Path()) / config.data.path
         splits = load_splits(
             task,
-            config.data,
+            _with_split_file_found(config.data, data_root or Path()),
             data_path,
             class_names,
             config.seed,
@@ -120,6 +120,13 @@ def train(
         training_seconds=metrics["training_seconds"],
         seconds=round(time.monotonic() - started_s, 3),
     )
+
+
+def _with_split_file_found(data: DataConfig, root: Path) -> DataConfig:
+    """Return `data` with the absolute path of a split file under `root`; any other is left to the reader."""
+    if data.split_file is None or not (root / data.split_file).is_file():
+        return data
+    return data.model_copy(update={"split_file": str((root / data.split_file).absolute())})
 
 
 def _claim_folder(folder: RunFolder, config: RunConfig, class_names: list[str]) -> None:
