@@ -52,8 +52,9 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Every setting is an environment variable; a service reads them once, at its start. The detector also",
-        "reads `detector.env` in `SIGHTLINE_VAR_DIR`, beneath its variables: `sightline bench tune` writes it.",
+        "Every setting is an environment variable; a service reads them once, at its start.",
+        "The detector also reads `detector.env` in `SIGHTLINE_VAR_DIR`, beneath its variables; "
+        "`sightline bench tune` writes it.",
     ]
     for title, path in SETTINGS.items():
         lines += ["", f"## {title}", "", "| variable | default | what it is |", "|---|---|---|"]
