@@ -95,7 +95,10 @@ class _Tile:
 
 
 def plan_tiles(dataset: ClassificationSet, options: TileOptions) -> tuple[list[_Tile], TileReport]:
-    """Return the tiles that would be written, and what is left out and why, without reading a pixel."""
+    """Return the tiles that would be written, and what is left out and why, without reading a pixel.
+
+    Raises ValueError where two pictures' names differ in nothing that tiles are named by.
+    """
     report = TileReport()
     records = list(dataset.records)
     if options.unlabelled_as_clean:
@@ -110,6 +113,9 @@ def plan_tiles(dataset: ClassificationSet, options: TileOptions) -> tuple[list[_
             report.left_out["pictures whose labels say no place"] += 1
         else:
             tiles += _cut(record, options, report)
+    clash = [name for name, count in Counter(tile.name for tile in tiles).items() if count > 1]
+    if clash:
+        raise ValueError(f"two pictures would both have tiles named {clash[0]}; rename one of them")
     tiles = _thinned(tiles, options, report)
     for tile in tiles:
         report.classes.update(dataset.class_names[label] for label in tile.labels)

@@ -121,6 +121,16 @@ def test_splits_that_cannot_be(labelled: Path, options: tuple[str, ...], code: i
     assert not (labelled / "splits.json").exists()
 
 
+def test_data_that_came_divided_is_not_divided_again(labelled: Path) -> None:
+    for kind in ("images", "annotations"):
+        (labelled / "train").mkdir(exist_ok=True)
+        (labelled / kind).rename(labelled / "train" / kind)
+    result = run("split", labelled)
+    assert result.exit_code == 2
+    assert "comes divided, into train" in result.stderr
+    assert run("split", labelled / "train").exit_code == 0
+
+
 def test_a_class_that_a_part_lacks_is_told(labelled: Path) -> None:
     for file in sorted((labelled / "annotations").glob("*.json"))[2:]:
         file.write_text('{"labels": []}')

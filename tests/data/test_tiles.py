@@ -75,6 +75,13 @@ def test_pictures_that_cannot_be_cut(dataset: ClassificationSet) -> None:
         write_tiles(dataset, dataset.records[0].image_path.parent / "out", TileOptions(size=64, stride=64))
 
 
+def test_two_pictures_of_one_name_are_refused(dataset: ClassificationSet) -> None:
+    other = dataset.records[0].image_path.with_suffix(".jpg")
+    dataset.records[1].image_path = other
+    with pytest.raises(ValueError, match="both have tiles named A1_x_00000_00000"):
+        plan_tiles(dataset, TileOptions(size=32, stride=32, min_area=30))
+
+
 def test_clean_tiles_can_be_thinned_by_seed(dataset: ClassificationSet) -> None:
     def options(seed: int) -> TileOptions:
         return TileOptions(size=32, stride=32, min_area=30, clean_per_labelled=1, seed=seed)

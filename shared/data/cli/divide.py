@@ -164,10 +164,17 @@ def _read(path: Path, labels_format: str, images: Path | None, pattern: str | No
     from shared.cli.console import err
     from shared.data.dataset import Severity
     from shared.data.formats import DatasetUnreadable
-    from shared.data.formats.classification import read_classification_set
+    from shared.data.formats.classification import find_own_splits, read_classification_set
     from shared.data.groups import group_by_name
 
     try:
+        divided = find_own_splits(path, format=labels_format)
+        if divided:
+            fail(
+                f"{path} comes divided, into {', '.join(divided)}",
+                hint="training takes these splits as they are; to divide or cut one, give its own folder",
+                code=ExitCode.USAGE,
+            )
         dataset = read_classification_set(path, format=labels_format, images_dir=images)
     except (DatasetUnreadable, OSError) as error:
         fail(str(error), hint=f"sightline data check {path}")

@@ -41,9 +41,14 @@ def find_classification_splits(path: Path, *, format: str = "auto") -> list[str]
 
     They are the format's own (folders, a CSV each), or else the parts of a splits.json in the folder.
     """
-    own = _reader(path, format).splits(path)
+    own = find_own_splits(path, format=format)
     file = find_split_file(path)
     return own or (list(read_split_file(file).parts) if file else [])
+
+
+def find_own_splits(path: Path, *, format: str = "auto") -> list[str]:  # noqa: A002
+    """Return the splits that the format itself knows, without a splits.json."""
+    return _reader(path, format).splits(path)
 
 
 def read_classification_set(

@@ -41,7 +41,8 @@ def detect_format(path: Path) -> str:
             return name
     raise DatasetUnreadable(
         f"cannot tell the format of {path}: expected a COCO JSON file, a folder with annotations/*.json, "
-        "a YOLO data.yaml, or a folder with images/ and labels/"
+        "a YOLO data.yaml, or a folder with images/ and labels/; for class labels Severstal's train.csv, "
+        "images/ with annotations/ (a JSON file per picture), or labelme files"
     )
 
 
