@@ -36,7 +36,7 @@ def write_answer(request: InferRequest, model: str, version: int, tensors: Mappi
     parts: list[Any] = []
     for name, binary in wanted:
         array = tensors[name]
-        output = {"name": name, "datatype": name_of(array.dtype), "shape": list(array.shape)}
+        output: dict[str, Any] = {"name": name, "datatype": name_of(array.dtype), "shape": list(array.shape)}
         if binary:
             part = _binary(array)
             parts.append(part)
@@ -79,4 +79,4 @@ def _binary(array: NDArray[Any]) -> "bytes | memoryview[Any]":
     """Return an array's bytes in row-major order, without a copy where it lies so already."""
     if array.dtype == np.object_:
         return write_elements(array.reshape(-1))
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
