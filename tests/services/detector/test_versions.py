@@ -215,7 +215,7 @@ def test_twenty_swaps_under_load_fail_no_request_and_mix_no_answer(
                 scores = [result["detections"][0]["score"] for result in body["results"]]
                 seen.append((body["version"], scores))
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    threads = [threading.Thread(target=load) for _ in range(16)]
     for thread in threads:
         thread.start()
     try:

@@ -421,3 +421,29 @@ def test_closing_is_bounded_and_answers_what_it_leaves_behind() -> None:
     with pytest.raises(Draining):
         value(waiting)
     run.gate.set()
+
+
+def test_work_in_parts_stops_once_its_client_has_gone() -> None:
+    run = Recorder()
+    queue = batcher(run, max_batch=1, max_rows=5)
+    (ticket,) = queue.submit([Rows(1, rows=5)], wait_s=10)
+    assert run.entered.acquire(timeout=10)
+    assert not queue.drop(ticket, "client_gone")  # its first part is being computed
+    run.gate.set()
+    assert queue.close(10)
+    assert run.sizes == [1]
+    assert queue.statistics.snapshot().cancel.count == 1
+
+
+def test_dropped_rows_make_room_again() -> None:
+    run = Recorder()
+    queue = batcher(run, queue_size=4, max_batch=4)
+    hold_one(queue, run)
+    (large,) = queue.submit([Rows(1, rows=4)], wait_s=10)
+    with pytest.raises(QueueFull):
+        queue.submit([Rows(2)], wait_s=10)
+    assert queue.drop(large, "deadline")
+    (after,) = queue.submit([Rows(3, rows=4)], wait_s=10)
+    run.gate.set()
+    assert value(after) == [6.0] * 4
+    assert queue.close(10)
