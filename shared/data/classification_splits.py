@@ -10,7 +10,11 @@ from shared.config.schema import DataConfig
 from shared.data.classification import ClassificationSet, select_classes
 from shared.data.dataset import Defect, Severity
 from shared.data.duplicates import Look
-from shared.data.formats.classification import find_classification_splits, read_classification_set
+from shared.data.formats.classification import (
+    find_own_splits,
+    find_split_file,
+    read_classification_set,
+)
 from shared.data.formats.errors import DatasetUnreadable
 from shared.data.leaks import read_looks, refuse_leaks, tie
 from shared.data.split_file import read_split_file
@@ -98,15 +102,17 @@ def parse_ratios(text: str) -> dict[str, float]:
 
 
 def _parts(config: DataConfig, path: Path, seed: int, check_leaks: bool) -> dict[str, ClassificationSet]:
-    there = find_classification_splits(path, format=config.format)
-    if config.split_file is None and not there:
+    there = find_own_splits(path, format=config.format)
+    beside_data = None if there else find_split_file(path)
+    split_file = config.split_file or (beside_data.name if beside_data else None)
+    if split_file is None and not there:
         whole = read_classification_set(path, format=config.format)
         parts = stratified_parts(
             whole, parse_ratios(config.ratios), seed=seed, looks=read_looks(whole.records)
         )
         return _with_defects(parts, whole)
-    if config.split_file is not None:
-        parts = _from_split_file(config, config.split_file, path)
+    if split_file is not None:
+        parts = _from_split_file(config, split_file, path)
     else:
         parts = dict(_as_divided(config, path, there))
     if check_leaks:
