@@ -285,3 +285,20 @@ def test_the_real_bsdata_sample() -> None:
     assert sum(len(record.regions) for record in dataset.records) == 36
     assert all(record.regions_complete for record in dataset.records)
     assert codes(dataset) == {"warning other_size": 20, "warning image_without_labels": 6}
+
+
+def test_the_first_file_may_be_broken_and_the_format_still_known(write_json) -> None:
+    root = write_json(a="{", b={"labels": ["pit"]})
+    assert detect_classification_format(root) == "labels_json"
+    assert held(read_classification_set(root)) == {"b.png": ["pit"]}
+
+
+def test_one_large_file_for_all_pictures_is_never_parsed_to_tell_the_format(
+    write_coco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_coco({1: [[0, 0, 9, 9]]})
+    (root / "images").mkdir()
+    for module in ("labels_json", "labelme"):
+        monkeypatch.setattr(f"shared.data.formats.{module}._LARGEST_FILE", 100)
+        monkeypatch.setattr(f"shared.data.formats.{module}.load_object", lambda file: pytest.fail("parsed"))
+    assert detect_classification_format(root) is None

@@ -90,7 +90,10 @@ def split(
     except (ValueError, OSError) as error:
         fail(str(error), hint=f"sightline data check {path}")
     if not dry_run:
-        write_split_file(target, split_file)
+        try:
+            write_split_file(target, split_file)
+        except OSError as error:
+            fail(f"{target} cannot be written: {error}", hint="give another --out")
     counts = {name: _counts(part) for name, part in parts.items()}
     if json:
         summary = {

@@ -28,6 +28,7 @@ from shared.data.regions import Region, box_region
 
 _PICTURE_FOLDERS = ("images", "data", "img", "JPEGImages", ".")
 _CIRCLE_CORNERS = 64
+_LARGEST_FILE = 128 * 2**20  # bytes of one picture's labels, the picture itself in base64 included
 
 
 def recognises(path: Path) -> bool:
@@ -90,6 +91,8 @@ def _label_files(path: Path) -> list[Path]:
 
 def _has_shapes(file: Path) -> bool:
     """Say whether a file looks like labelme's; cheap, since the files embed whole pictures."""
+    if file.stat().st_size > _LARGEST_FILE:
+        return False
     with file.open("rb") as content:
         return b'"shapes"' in content.read(65_536) or b'"shapes"' in content.read()
 

@@ -42,17 +42,22 @@ from shared.data.picture_size import IMAGE_SUFFIXES, list_pictures
 from shared.data.regions import Region, RunRegion, box_region
 from shared.data.rle import BrokenRle, parse_rle
 
+_LOOKED_AT = 5  # files that say what a folder is
+_LARGEST_FILE = 16 * 2**20  # bytes of one picture's labels
+
 MakeRegion = Callable[[int], Region]
 
 
 def recognises(path: Path) -> bool:
     """Say whether `path` is a folder with images/ and annotations/ whose first JSON file is of this kind."""
     for _, annotations in _folders(path).values():
-        for file in sorted(annotations.glob("*.json"))[:1]:
+        for file in sorted(annotations.glob("*.json"))[:_LOOKED_AT]:
+            if file.stat().st_size > _LARGEST_FILE:
+                return False  # one file for many pictures: COCO's
             try:
                 document = load_object(file)
             except BrokenLabels:
-                continue  # the next split's folder may show what it is
+                continue  # another one may show what it is
             return not {"shapes", "images"} & set(document) and bool({"labels", "regions"} & set(document))
     return False
 
