@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from services.detector.dataplane.session import Tensors
 from shared.repository import ModelRepository
 from tests.fixtures.several_tensors_model import INPUTS, OUTPUTS
+from tests.fixtures.tiny_classification_model import add_tiny_classifier, expected_probability
 from tests.fixtures.tiny_detection_model import TinyModel, add_tiny_version, paint, tiny_repository
 from tests.services.detector.oip.client import client_of, pictures, refused, tensor, tensors
 from tests.services.detector.oip.conftest import Reference
@@ -447,6 +448,21 @@ def test_detections_equal_those_of_the_native_route(
     )
     np.testing.assert_allclose(result.as_numpy("scores")[0], [one["score"] for one in native], atol=1e-6)
     np.testing.assert_array_equal(result.as_numpy("labels")[0], [one["label_id"] for one in native])
+
+
+def test_pictures_of_a_classifier_are_answered_with_probabilities(tmp_path: Path) -> None:
+    repository = ModelRepository(tmp_path)
+    add_tiny_classifier(repository, "sorter")
+    half_red, quarter_blue = np.full((2, 64, 128, 3), 90, np.uint8)
+    half_red[:, :64] = (255, 0, 0)
+    quarter_blue[:32, :64] = (0, 0, 255)
+    with serving(repository.root) as served, client_of(served) as client:
+        result = client.infer("sorter", pictures(encode(half_red), encode(quarter_blue)))
+        half, quarter, none = (expected_probability(share) for share in (0.5, 0.25, 0))
+        expected = [[half, none, none], [none, none, quarter]]
+        np.testing.assert_allclose(result.as_numpy("probabilities"), expected, atol=1e-5)
+        with refused(400, "knows no parameter 'score_threshold'"):
+            client.infer("sorter", pictures(encode(half_red)), parameters={"score_threshold": 0.5})
 
 
 def test_wrong_pictures_and_parameters_are_refused(client: Client) -> None:
