@@ -11,10 +11,11 @@ from services.detector.dataplane import problems
 from services.detector.dataplane.inference import infer
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.work import Timing, Work
+from services.detector.disconnect import unless_client_gone
 from services.detector.negotiation import JSON, NotAcceptable
-from services.detector.routes.disconnect import unless_client_gone
 from services.detector.routes.pictures import NoForm, TooManyPictures, WrongForm
 from services.detector.state import detector_of
+from services.detector.timing import server_timing, timing_ms
 from shared.core.http import problem_document, problem_responses
 from shared.core.problems import BadRequest, PayloadTooLarge, Problem, QueueFull, Unauthorized
 from shared.core.shell import BodyTimeout
@@ -146,18 +147,3 @@ def batch_answer(
     ]
     answer = {"model": loaded.name, "version": loaded.version, "results": results}
     return Response(orjson.dumps(answer), media_type=JSON)
-
-
-def server_timing(timing: Timing) -> str:
-    """Return the stages as the value of the header of that name, in milliseconds."""
-    return ", ".join(f"{name};dur={ms}" for name, ms in timing_ms(timing).items())
-
-
-def timing_ms(timing: Timing) -> dict[str, float]:
-    """Return the stages in milliseconds, to a microsecond."""
-    return {
-        "queue": round(timing.queue_s * 1000, 3),
-        "preprocess": round(timing.preprocess_s * 1000, 3),
-        "compute": round(timing.compute_s * 1000, 3),
-        "postprocess": round(timing.postprocess_s * 1000, 3),
-    }

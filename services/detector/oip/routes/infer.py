@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from services.detector.dataplane import problems
+from services.detector.disconnect import unless_client_gone
 from services.detector.oip import encoding
 from services.detector.oip.answer import AnswerBody, write_answer
 from services.detector.oip.graph_inputs import read_raw_request
@@ -16,9 +17,8 @@ from services.detector.oip.problems import ERROR_FORM, PREFIX, UnknownEncoding, 
 from services.detector.oip.request import HEADER_LENGTH, header_length, read_request
 from services.detector.oip.schemas import InferAnswer, InferRequest, body_of
 from services.detector.reception import admitted
-from services.detector.routes.answering import server_timing
-from services.detector.routes.disconnect import unless_client_gone
 from services.detector.state import Detector, detector_of
+from services.detector.timing import server_timing
 from shared.core.http import problem_responses
 from shared.core.problems import PayloadTooLarge, QueueFull
 from shared.core.shell import BodyTimeout
