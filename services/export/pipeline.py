@@ -155,7 +155,7 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
     metrics, parity = task.judge(
         subject, chosen, len(held_out_set), lambda done, total: on_step("compare", done, total)
     )
-    inputs, outputs = _tensors(file)
+    inputs, outputs = tensors(file)
     return ManifestDraft(
         family=run.config.family,
         task=task_name,
@@ -213,7 +213,7 @@ def _quantize(
     float_file.unlink()
 
 
-def _tensors(file: Path) -> tuple[list[TensorSpec], list[TensorSpec]]:
+def tensors(file: Path) -> tuple[list[TensorSpec], list[TensorSpec]]:
     """Return the inputs and outputs that the file itself states."""
     graph = onnx.load(file, load_external_data=False).graph
 
