@@ -22,7 +22,7 @@ from services.detector.oip import routes as oip
 from services.detector.oip.problems import ERROR_FORM, PREFIX
 from services.detector.oip.routes import infer as oip_infer
 from services.detector.routes import classify, detect, models
-from services.detector.schemas import ThresholdFields
+from services.detector.schemas import ClassifyFields, ThresholdFields
 from services.detector.settings import DetectorSettings, available_cores
 from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
 from shared.core.http import create_service
@@ -32,9 +32,12 @@ from shared.repository import ModelRepository
 
 SERVICE = "detector"
 _NO_THRESHOLDS = {"thresholds": ThresholdFields()}
+_NO_FIELDS = {"fields": ClassifyFields()}
 _LANES = [
     Lane("/v1/models/{model}/detect", detect.detect, _NO_THRESHOLDS),
     Lane("/v1/models/{model}/versions/{version}/detect", detect.detect_with_version, _NO_THRESHOLDS),
+    Lane("/v1/models/{model}/classify", classify.classify, _NO_FIELDS),
+    Lane("/v1/models/{model}/versions/{version}/classify", classify.classify_with_version, _NO_FIELDS),
     Lane(f"{PREFIX}/models/{{model}}/infer", oip_infer.infer),
     Lane(f"{PREFIX}/models/{{model}}/versions/{{version}}/infer", oip_infer.infer_with_version),
 ]

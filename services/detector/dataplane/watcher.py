@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.detector.dataplane.loading import VersionLoader
 from services.detector.dataplane.memory import give_back_memory
+from services.detector.dataplane.problems import Draining
 from services.detector.dataplane.registry import LoadedVersion, ModelRegistry
 from services.detector.dataplane.session import UnusableGraph
 from services.detector.metrics import DetectorMetrics
@@ -73,8 +74,14 @@ class RepositoryWatcher:
         self._stopping.set()
         until = time.monotonic() + timeout_s
         self._thread.join(timeout_s)
-        for loaded in self._registry.close():
-            self._unload(loaded, max(0.0, until - time.monotonic()))
+        # An operator may still be loading: that ends first, as far as the time allows.
+        has_turn = self._acting.acquire(timeout=max(0.0, until - time.monotonic()))
+        try:
+            for loaded in self._registry.close():
+                self._unload(loaded, max(0.0, until - time.monotonic()))
+        finally:
+            if has_turn:
+                self._acting.release()
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -91,9 +98,11 @@ class RepositoryWatcher:
     def load(self, name: str) -> None:
         """Look at one model now, also at one that was unloaded or that failed a moment ago.
 
-        Raises UnknownModel where the repository has none of that name.
+        Raises UnknownModel where the repository has none of that name, and Draining once it was stopped.
         """
         with self._acting:
+            if self._stopping.is_set():
+                raise Draining("the server is stopping; ask another one")
             if name in self._repository.models():
                 self._unloaded.discard(name)
                 self._seen.pop(name, None)

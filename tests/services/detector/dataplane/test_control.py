@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.detector.dataplane.control import VersionState
-from services.detector.dataplane.problems import LoadFailed, ModelNotReady
+from services.detector.dataplane.problems import Draining, LoadFailed, ModelNotReady
 from shared.repository import ModelRepository
 from shared.repository.manifest import MODEL_FILE
 from shared.repository.problems import UnknownModel
@@ -89,3 +89,12 @@ def test_unloading_waits_for_the_last_request(plane: Plane) -> None:
     assert plane.metrics.get_sample_value("sightline_detector_live_version", {"model": "tiny"}) is None
     labels = {"model": "tiny", "version": "1", "provider": "CPUExecutionProvider"}
     assert plane.metrics.get_sample_value("sightline_detector_version_loaded", labels) is None
+
+
+def test_once_the_server_stops_nothing_is_loaded_any_more(repository: ModelRepository) -> None:
+    with data_plane(repository) as plane:
+        until(lambda: plane.watcher.scanned)
+        plane.watcher.stop(5.0)
+        with pytest.raises(Draining):
+            plane.control.load("tiny")
+        assert plane.registry.models() == {}
