@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,7 +85,10 @@ class Batcher:
         self._line = WaitingLine()
         self._arrivals = itertools.count()
         self._changed = threading.Condition()
-        self._forming = threading.Lock()  # one batch is put together at a time, so that none stays half full
+        # One batch is put together at a time, so that none stays half full. Where none is waited for, every
+        # thread waits for work itself: taking turns would wake a second one for each request.
+        gathers = policy.max_batch > 1 and policy.max_delay_s > 0
+        self._forming: AbstractContextManager[object] = threading.Lock() if gathers else nullcontext()
         self._closing = False
         self._seconds_per_row = 0.0  # of one thread; moving average
         self._threads = [

@@ -30,8 +30,8 @@ class ModelControl:
     def load(self, name: str) -> None:
         """Load, warm up and serve what the aliases of `name` mean now, also where it was unloaded.
 
-        Returns once it answers. Raises UnknownModel, Draining, or LoadFailed with what is wrong, and then what
-        was served before goes on.
+        Returns once it answers. Raises UnknownModel, Draining, or LoadFailed with what is wrong; in that
+        case what was served before goes on.
         """
         self._watcher.load(name)
         model = self._registry.model(name)

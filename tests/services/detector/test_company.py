@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.detector.settings import DetectorSettings
 from tests.fixtures.tiny_detection_model import TinyModel, paint, tiny_repository
 from tests.services.detector.pictures import encode
 from tests.services.detector.serving import Served, serving
@@ -68,3 +69,8 @@ def test_every_answer_equals_its_solo_answer_whatever_shares_its_batch(busy: Ser
     runs = busy.metric("sightline_detector_batch_size_count")
     assert busy.metric("sightline_detector_batch_size_sum") == REQUESTS * 2
     assert runs == REQUESTS * 2 or runs < REQUESTS * 1.8  # one by one, or really in company
+    if DetectorSettings().wide_threads is not None:
+        assert min(
+            busy.metric("sightline_detector_session_runs_total", session=session)
+            for session in ("wide", "narrow")
+        )
