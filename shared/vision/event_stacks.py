@@ -1,4 +1,4 @@
-"""Ways to show a window of events to a network, by name: one interface, events and a sensor size in, channels out."""
+"""Ways to show a window of events to a network, by name: events and a sensor size in, channels out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +97,9 @@ class MixedDensity:
         sums = np.zeros(height * width, np.int32)
         for channel, (start, end) in enumerate(edges):
             np.add.at(sums, pixels[start:end], signs[start:end])
-            np.clip(sums.reshape(height, width), -self.cutoff, self.cutoff, out=out[channel], casting="unsafe")
+            np.clip(
+                sums.reshape(height, width), -self.cutoff, self.cutoff, out=out[channel], casting="unsafe"
+            )
         return out
 
     def _edges(self, t: NDArray[np.int64]) -> list[tuple[int, int]]:

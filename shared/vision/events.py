@@ -44,7 +44,9 @@ class Events:
     @classmethod
     def empty(cls) -> Self:
         """No events."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
+        return cls(
+            np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
+        )
 
     @classmethod
     def join(cls, parts: "Sequence[Events]") -> "Events":

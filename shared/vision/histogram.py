@@ -58,7 +58,7 @@ def stacked_histogram(
         wide = np.bincount(indices, minlength=flat.size)
         np.minimum(wide, cutoff, out=flat, casting="unsafe")
         return out
-    cv2.min(rows, float(cutoff), dst=rows)
+    cv2.threshold(rows, cutoff, 255, cv2.THRESH_TRUNC, dst=rows)
     return out
 
 
@@ -111,7 +111,7 @@ def check_events(events: Events, size: tuple[int, int]) -> None:
 def prepared(
     out: NDArray[Scalar] | None, shape: tuple[int, int, int], dtype: np.dtype[Scalar]
 ) -> NDArray[Scalar]:
-    """Return zeros of this shape: `out`, emptied, where it is given. Raises ValueError where it does not fit."""
+    """Return zeros of this shape: `out`, emptied, where given. Raises ValueError where it does not fit."""
     if out is None:
         return np.zeros(shape, dtype)
     if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:

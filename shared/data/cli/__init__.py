@@ -6,7 +6,9 @@ Heavy imports wait for the command that needs them.
 import typer
 
 from shared.data.cli import divide, inspect, make
-from shared.data.events.cli import events, make_events, preprocess
+from shared.data.events.cli.make import events as make_events
+from shared.data.events.cli.overview import events
+from shared.data.events.cli.preprocess import preprocess
 
 app = typer.Typer(no_args_is_help=True, help="Check, make, divide and look at labelled pictures.")
 app.command()(inspect.check)

@@ -23,7 +23,7 @@ class RawChunk:
 
 
 def forward_filled(values: NDArray[np.int64], where: NDArray[np.bool_], before: int) -> NDArray[np.int64]:
-    """Return for every place the last of `values` at or before it; `values` has one for every True in `where`.
+    """Return for every place the last of `values` at or before it; `values` has one per True in `where`.
 
     `before` stands where none came yet.
     """

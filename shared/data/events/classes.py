@@ -27,8 +27,8 @@ class ClassList:
         if unknown:
             raise RecordingUnreadable(
                 f"{name} holds class ids {unknown}, but the classes are "
-                f"{', '.join(f'{number} {text}' for number, text in enumerate(self.names))}; choose another list "
-                f"with --classes: {', '.join(CLASS_LISTS)}, or names separated by commas"
+                f"{', '.join(f'{number} {text}' for number, text in enumerate(self.names))}; choose another "
+                f"list with --classes: {', '.join(CLASS_LISTS)}, or names separated by commas"
             )
 
 

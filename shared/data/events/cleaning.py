@@ -1,6 +1,7 @@
 """Bring decoded events into order and range, counting what had to be changed."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.data.events.chunk import RawChunk
 from shared.data.events.repairs import RecordingUnreadable, Repair, Repairs
@@ -58,8 +59,9 @@ class Cleaner:
         height, width = self._size
         if 2 * self._outside > self._seen:
             raise RecordingUnreadable(
-                f"{self._name}: {self._outside} of {self._seen} events lie beyond a sensor of {height} x {width} "
-                "(height x width), so that size, or the file, is wrong; give the right one with --sensor"
+                f"{self._name}: {self._outside} of {self._seen} events lie beyond a sensor of "
+                f"{height} x {width} (height x width): that size is wrong, or the file; give the right one "
+                "with --sensor"
             )
         if 2 * self._polarity > self._seen:
             raise RecordingUnreadable(
@@ -67,7 +69,7 @@ class Cleaner:
                 "the polarity column holds something else"
             )
 
-    def _in_order(self, t: "np.ndarray", usable: "np.ndarray", first: int) -> "np.ndarray":  # type: ignore[type-arg]
+    def _in_order(self, t: NDArray[np.int64], usable: NDArray[np.bool_], first: int) -> NDArray[np.int64]:
         if not len(t):
             return t
         ordered = np.maximum.accumulate(np.where(usable, t, 0))
@@ -76,8 +78,8 @@ class Cleaner:
         worst = int(back.argmax())
         if back[worst] > MAX_BACKWARDS_US:
             raise RecordingUnreadable(
-                f"{self._name}: event {first + worst} is at {int(t[worst])} us, {int(back[worst]) / 1e6:.3f} s "
-                "earlier than one before it; the clock was set back, or several recordings were joined: "
+                f"{self._name}: event {first + worst} is at {int(t[worst])} us, {int(back[worst]) / 1e6:.3f} "
+                "s earlier than one before it; the clock was set back, or several recordings were joined: "
                 "cut the file there"
             )
         self._repairs.count(Repair.TIME_BACKWARDS, int(np.count_nonzero(back)))

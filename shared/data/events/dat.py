@@ -1,4 +1,4 @@
-"""Prophesee's `.dat`: decoded events of 8 bytes. docs.prophesee.ai, "DAT File Format"; components spec, section 16."""
+"""Prophesee's `.dat`: decoded events of 8 bytes. docs.prophesee.ai, "DAT File Format"."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +67,7 @@ class DatFile:
             raise RecordingUnreadable(f"{self.path} ends after its header and holds no event")
         if kind[0] not in _EVENT_TYPES or kind[1] != _RECORD.itemsize:
             raise RecordingUnreadable(
-                f"{self.path} holds events of type {kind[0]} with {kind[1]} bytes; types 0 and 12 (changes of "
-                "brightness) with 8 bytes can be read"
+                f"{self.path} holds events of type {kind[0]} with {kind[1]} bytes; types 0 and 12 (changes "
+                "of brightness) with 8 bytes can be read"
             )
         return header.data_start + 2

@@ -9,7 +9,8 @@ from shared.data.events.repairs import Repair, Repairs
 _CD_ON, _TIME_HIGH = 0x1, 0x8
 _KNOWN = np.zeros(16, bool)
 _KNOWN[[0x0, 0x1, 0x8, 0xA, 0xE, 0xF]] = True  # triggers and vendor words are no events
-_HIGH_WRAP = 1 << 28
+_HIGH_WRAP = 1 << 28  # 34 bits of time last 4.8 hours
+_LATE = 16  # time words that may come late over a wrap
 
 
 class Evt2Decoder:
@@ -28,7 +29,11 @@ class Evt2Decoder:
         self._repairs.count(Repair.UNKNOWN_WORDS, int(np.count_nonzero(~_KNOWN[kinds])))
         is_time = kinds == _TIME_HIGH
         highs, self._wraps = unwrapped(
-            (words[is_time] & np.uint32(0x0FFFFFFF)).astype(np.int64), self._high, self._wraps, _HIGH_WRAP
+            (words[is_time] & np.uint32(0x0FFFFFFF)).astype(np.int64),
+            self._high,
+            self._wraps,
+            _HIGH_WRAP,
+            _HIGH_WRAP // 2,
         )
         is_event = kinds <= _CD_ON
         high = forward_filled(highs, is_time, self._high)[is_event]
@@ -45,18 +50,20 @@ class Evt2Decoder:
 
 
 def unwrapped(
-    highs: NDArray[np.int64], before: int, wraps: int, period: int
+    highs: NDArray[np.int64], before: int, wraps: int, period: int, disorder: int
 ) -> tuple[NDArray[np.int64], int]:
     """Undo the wrap of a counter that runs from 0 to period - 1.
 
-    before: the last unwrapped value, or -1; wraps: how often it had wrapped by then. A fall by more than half
-    the period is a wrap; a smaller one is disorder and stays. Returns the values and the new number of wraps.
+    before: the last unwrapped value, or -1; wraps: how often it had wrapped by then. A fall by more than
+    `disorder` is a wrap, and a rise by nearly a period takes the last one back; smaller falls stay as they
+    are. Returns the values and the new number of wraps.
     """
     if not len(highs):
         return highs, wraps
     last = before - wraps * period if before >= 0 else int(highs[0])
     steps = np.diff(highs, prepend=last)
-    # A late value from before the wrap takes it back.
-    turns = (steps < -(period // 2)).astype(np.int64) - (steps > period // 2) * (wraps > 0)
-    total = wraps + np.cumsum(turns)
+    turns = (steps < -disorder).astype(np.int64)
+    if wraps or turns.any():
+        turns -= steps > period - _LATE
+    total = np.maximum(wraps + np.cumsum(turns), 0)
     return highs + total * period, int(total[-1])

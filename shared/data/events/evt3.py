@@ -1,7 +1,7 @@
 """EVT 3.0: words of 16 bits that change a state. docs.prophesee.ai, "EVT 3.0 Format".
 
-The decoder runs no loop over words: for every word that stands for events, the state it meets (time, row, base
-column) is the last word of the right kind before it, found by counting such words.
+The decoder runs no loop over words: for every word that stands for events, the state it meets (time, row,
+base column) is the last word of the right kind before it, found by counting such words.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ _KNOWN[[0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF]] = True
 _WIDTH = np.zeros(16, np.int64)  # columns that a vector word moves the base by
 _WIDTH[_VECT_12], _WIDTH[_VECT_8] = 12, 8
 _HIGH_WRAP = 1 << 12  # the 24 bits of time last 16.8 s
+_DISORDER = 16  # the format says that these words never fall: by more than 65 ms it is a wrap
 _POLARITY_SHIFT = 40
 _COLUMN = (1 << _POLARITY_SHIFT) - 1
 _BITS = np.array([bin(mask).count("1") for mask in range(1 << 12)], np.uint8)
@@ -61,7 +62,9 @@ class Evt3Decoder:
     ) -> NDArray[np.int64]:
         """Time at every event word, -1 before both halves are known."""
         is_high = kinds == _TIME_HIGH
-        highs, self._wraps = unwrapped(values[is_high].astype(np.int64), self._high, self._wraps, _HIGH_WRAP)
+        highs, self._wraps = unwrapped(
+            values[is_high].astype(np.int64), self._high, self._wraps, _HIGH_WRAP, _DISORDER
+        )
         high = forward_filled(highs, is_high, self._high)[is_event]
         if len(highs):
             self._high = int(highs[-1])
@@ -88,10 +91,7 @@ class Evt3Decoder:
         since = forward_filled(bases - moved_before[is_base], is_base, 0)
         seen = np.cumsum(is_base) > 0
         met = since + moved_before
-        if self._base >= 0:
-            met = np.where(seen, met, self._base + moved_before)
-        else:
-            met = np.where(seen, met, -1)
+        met = np.where(seen, met, self._base + moved_before if self._base >= 0 else -1)
         if len(bases):
             self._base = int(bases[-1] - moved_before[is_base][-1] + moves[-1])
         elif self._base >= 0 and len(moves):
@@ -100,7 +100,7 @@ class Evt3Decoder:
 
 
 def _packed(values: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Column (bits 0 to 10 of a word) and polarity (bit 11) in one number, with room for the column to grow."""
+    """Column (bits 0 to 10 of a word) and polarity (bit 11) in one number; the column has room to grow."""
     wide = values.astype(np.int64)
     return (wide & 0x7FF) | (wide >> 11 << _POLARITY_SHIFT)
 

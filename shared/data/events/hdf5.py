@@ -1,4 +1,7 @@
-"""Events in HDF5: columns as RVT and eTraM keep them, or Metavision's compound records. Components spec, section 16."""
+"""Events in HDF5: columns as RVT and eTraM keep them, or Metavision's compound records.
+
+Components spec, section 16.
+"""
 
 import re
 from collections.abc import Iterator
@@ -50,8 +53,8 @@ class Hdf5File:
                     yield RawChunk(**_read(columns, part))
                 except OSError as error:
                     raise RecordingUnreadable(
-                        f"{self.path}: events {part.start} to {part.stop} cannot be read ({error}); the file is "
-                        "damaged or was cut off"
+                        f"{self.path}: events {part.start} to {part.stop} cannot be read ({error}); the file "
+                        "is damaged or was cut off"
                     ) from error
 
     def _open(self) -> h5py.File:

@@ -1,4 +1,4 @@
-"""Which boxes training uses, and at which times: the filters and label frames of RVT. Events spec, section 8."""
+"""Which boxes training uses, and at which times: RVT's filters and label frames. Events spec, section 8."""
 
 from dataclasses import dataclass
 
@@ -81,12 +81,15 @@ def label_frames(boxes: NDArray[np.void], rules: LabelRules, *, window_us: int, 
     period from the last kept one. Windows end at the first label frame, before it in steps of `window_us` as
     long as the whole window lies after time zero, and evenly between label frames, as near to `window_us`
     apart as a whole number of them in a period allows (5 per 250 ms: the spec's rule for Gen1, not the 2 of
-    RVT's script, which leaves events between windows unused). Raises RecordingUnreadable where no label is left.
+    RVT's script, which leaves events between windows unused). Raises RecordingUnreadable where no label is
+    left.
     """
     times = np.unique(boxes["t"])
     late = times[times >= max(FIRST_LABEL_US, window_us)]
     if not len(late):
-        raise RecordingUnreadable(f"{name}: no box is left after filtering (from {FIRST_LABEL_US // 1000} ms on)")
+        raise RecordingUnreadable(
+            f"{name}: no box is left after filtering (from {FIRST_LABEL_US // 1000} ms on)"
+        )
     period = rules.period_us or _period_of(times)
     kept, periods = [int(late[0])], [0]
     for time in late[1:].tolist():

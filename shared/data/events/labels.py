@@ -1,4 +1,4 @@
-"""Boxes of a recording: Prophesee's `.npy` records with the old and the new field names. Events spec, section 8."""
+"""Boxes of a recording: Prophesee's `.npy` records, old and new field names. Events spec, section 8."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ BOX = np.dtype(
     }
 )
 _OLD_NAMES = {"t": "ts", "class_confidence": "confidence"}
+_LATE_US = 50_000  # a window may still hold a box's events
 _REQUIRED = ("t", "x", "y", "w", "h", "class_id")
 
 
@@ -46,13 +47,25 @@ def read_boxes(path: Path, repairs: Repairs) -> NDArray[np.void]:
         raise RecordingUnreadable(
             f"{path} lacks {', '.join(missing)}; its fields are {', '.join(records.dtype.names)}"
         )
-    # Padding of the 40 bytes is zeroed, so that the same boxes give the same file.
     boxes = np.zeros(len(records), BOX)
     boxes["class_confidence"] = 1
     _check_kinds(path, records, found)
     for name, source in found.items():
         boxes[name] = records[source]
     return _repaired(boxes, repairs)
+
+
+def without_padding(boxes: NDArray[np.void]) -> NDArray[np.void]:
+    """A copy with zeros in the four bytes of each record that no field has: the same boxes, the same bytes."""
+    clean = np.zeros(len(boxes), BOX)
+    for name in BOX.names or ():
+        clean[name] = boxes[name]
+    return clean
+
+
+def labels_after(boxes: NDArray[np.void], last_event_us: int) -> int:
+    """How many boxes come more than 50 ms after the last event: none of their windows holds one."""
+    return int(np.count_nonzero(boxes["t"] > last_event_us + _LATE_US))
 
 
 def _check_kinds(path: Path, records: NDArray[np.void], found: dict[str, str]) -> None:

@@ -28,7 +28,9 @@ class FoundRecording:
     labels: Path | None
 
 
-def find_recordings(source: Path, *, split: str | None = None, eight_classes: bool = False) -> list[FoundRecording]:
+def find_recordings(
+    source: Path, *, split: str | None = None, eight_classes: bool = False
+) -> list[FoundRecording]:
     """Return every recording under `source`, or `source` itself, by split and name.
 
     split: the split of those that do not say theirs. eight_classes: where `source` holds eTraM's folders with
@@ -42,17 +44,25 @@ def find_recordings(source: Path, *, split: str | None = None, eight_classes: bo
         paths = sorted(
             path
             for path in source.rglob("*")
-            if path.name.lower().endswith(SUFFIXES) and path.is_file() and not _is_output(path.relative_to(root))
+            if path.name.lower().endswith(SUFFIXES)
+            and path.is_file()
+            and not _is_output(path.relative_to(root))
         )
     if not paths:
         raise RecordingUnreadable(f"{source} holds no recording; recordings end in {', '.join(SUFFIXES)}")
-    eight = {path.name: path for path in sorted(root.rglob(f"{_EIGHT_CLASSES}*/**/*.npy"))} if eight_classes else {}
+    eight = (
+        {path.name: path for path in sorted(root.rglob(f"{_EIGHT_CLASSES}*/**/*.npy"))}
+        if eight_classes
+        else {}
+    )
     found: dict[tuple[str, str], FoundRecording] = {}
     for path in paths:
         name = sequence_name(path)
         own_split = _split_of(path.relative_to(root)) or split
         if own_split is None:
-            raise RecordingUnreadable(f"{path} does not say its split in its name or folder; give it with --split")
+            raise RecordingUnreadable(
+                f"{path} does not say its split in its name or folder; give it with --split"
+            )
         labels = eight.get(f"{name}_bbox.npy") if eight else path.with_name(f"{name}_bbox.npy")
         key = (own_split, name)
         if key in found:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.data.events.classes import ClassList
+from shared.data.events.labels import labels_after
 from shared.data.events.recording import Recording
 from shared.data.events.repairs import Repair
 from shared.vision.events import Events
@@ -86,7 +87,7 @@ def overview(
     duration = (tally.last_us - tally.first_us) / 1e6 if tally.first_us is not None and tally.last_us else 0.0
     repairs = recording.repairs
     if boxes is not None and tally.last_us is not None:
-        repairs.count(Repair.LABELS_AFTER_LAST_EVENT, int(np.count_nonzero(boxes["t"] > tally.last_us)))
+        repairs.count(Repair.LABELS_AFTER_LAST_EVENT, labels_after(boxes, tally.last_us))
     return Overview(
         path=str(recording.path),
         format=recording.format,

@@ -20,7 +20,7 @@ def event_picture(events: Events, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return uint8 [H, W, 3] RGB: the sign of the last event at each pixel, white brighter, blue darker."""
     picture = np.empty((*size, 3), np.uint8)
     picture[...] = _GROUND
-    picture[events.y, events.x] = np.where(events.p[:, None] > 0, np.uint8(_BRIGHTER), np.uint8(_DARKER))
+    picture[events.y, events.x] = np.where(events.p[:, None] > 0, _BRIGHTER, _DARKER)
     return picture
 
 

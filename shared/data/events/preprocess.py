@@ -1,4 +1,4 @@
-"""All recordings of a data set made ready for training, several at once, going on where an earlier run ended."""
+"""A set of recordings made ready for training, several at once, going on where an earlier run ended."""
 
 import json
 import multiprocessing
@@ -45,7 +45,7 @@ class PreprocessReport:
 
 @dataclass(frozen=True)
 class Plan:
-    """to_write: recordings to do, with their folders; kept: summaries of those done with the same settings."""
+    """to_write: recordings to do, with their folders; kept: summaries of those done with these settings."""
 
     to_write: list[tuple[str, FoundRecording, Path]]
     kept: dict[str, dict[str, Any]]
@@ -70,6 +70,8 @@ def plan(recordings: list[FoundRecording], out: Path, settings: PreprocessSettin
         summary = _read(folder / SUMMARY)
         if summary is not None and summary.get("settings") == settings.digest():
             kept[name] = summary
+        elif folder.exists() and not force:
+            raise ValueError(f"{folder} is there, but was not made with these settings")
         else:
             to_write.append((name, found, folder))
     return Plan(to_write, kept)

@@ -30,8 +30,8 @@ class RawFile:
         if encoding not in _DECODERS:
             problem = f"is encoded as EVT {encoding}" if encoding else "has no header that names its encoding"
             raise RecordingUnreadable(
-                f"{path} {problem}; EVT 2.0 and EVT 3.0 with a header can be read, others can be converted to "
-                "HDF5 with Metavision's metavision_file_to_hdf5"
+                f"{path} {problem}; EVT 2.0 and EVT 3.0 with a header can be read, others can be converted "
+                "to HDF5 with Metavision's metavision_file_to_hdf5"
             )
         self.format = f"evt{encoding[0]}"
         self.size = header.size()
@@ -53,7 +53,7 @@ class RawFile:
                 if not len(words):
                     raise RecordingUnreadable(f"{self.path} became shorter while it was read")
                 left -= len(words)
-                chunk = decoder.decode(words)
+                chunk = decoder.decode(np.asarray(words, decoder.word))
                 if len(chunk):
                     yield chunk
 

@@ -55,8 +55,8 @@ class Recording:
         size = next(fitting, None)
         if size is None:
             raise RecordingUnreadable(
-                f"{self.path} does not say how large its sensor is, and events reach row {height - 1} and column "
-                f"{width - 1}, beyond the known sensors; give the size with --sensor"
+                f"{self.path} does not say how large its sensor is, and events reach row {height - 1} and "
+                f"column {width - 1}, beyond the known sensors; give the size with --sensor"
             )
         self.repairs = Repairs()
         self.repairs.count(Repair.SIZE_FROM_EVENTS)

@@ -41,7 +41,7 @@ MEANING = {
     Repair.BOX_WITHOUT_AREA: "boxes without width or height, left out",
     Repair.BOX_NEGATIVE_TIME: "boxes before time zero, left out",
     Repair.LABELS_OUT_OF_ORDER: "boxes earlier than the one before them, sorted in",
-    Repair.LABELS_AFTER_LAST_EVENT: "boxes after the last event, kept",
+    Repair.LABELS_AFTER_LAST_EVENT: "boxes more than 50 ms after the last event, kept",
 }
 
 

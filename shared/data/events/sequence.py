@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared.core.files import atomic_directory
 from shared.data.events.label_rules import LabelFrames, LabelRules, filter_boxes, label_frames
-from shared.data.events.labels import read_boxes
+from shared.data.events.labels import labels_after, read_boxes, without_padding
 from shared.data.events.layout import FoundRecording
 from shared.data.events.recording import Recording, open_recording
 from shared.data.events.repairs import RecordingUnreadable, Repair
@@ -84,7 +84,9 @@ def write_sequence(
     Raises FileExistsError if `out` exists, RecordingUnreadable for a recording or labels that cannot be used.
     """
     if found.labels is None:
-        raise RecordingUnreadable(f"{found.path} has no labels; {found.name}_bbox.npy is looked for beside it")
+        raise RecordingUnreadable(
+            f"{found.path} has no labels; {found.name}_bbox.npy is looked for beside it"
+        )
     recording = open_recording(found.path, settings.sensor)
     label_repairs = recording.repairs
     boxes = read_boxes(found.labels, label_repairs)
@@ -96,9 +98,7 @@ def write_sequence(
     frames = label_frames(kept, settings.rules, window_us=window_us, name=str(found.labels))
     with atomic_directory(out) as folder:
         written = _write_frames(folder, recording, frames, settings, on_window)
-        recording.repairs.count(
-            Repair.LABELS_AFTER_LAST_EVENT, int(np.count_nonzero(boxes["t"] > written.last_event_us))
-        )
+        recording.repairs.count(Repair.LABELS_AFTER_LAST_EVENT, labels_after(boxes, written.last_event_us))
         _write_labels(folder / "labels_v2", frames)
         summary = {
             "source": found.path.name,
@@ -179,5 +179,6 @@ def _counted(chunks: Iterator[Events], written: _Written) -> Iterator[Events]:
 
 def _write_labels(folder: Path, frames: LabelFrames) -> None:
     folder.mkdir()
-    np.savez(folder / "labels.npz", labels=frames.boxes, objframe_idx_2_label_idx=frames.first_box)
+    boxes = without_padding(frames.boxes)
+    np.savez(folder / "labels.npz", labels=boxes, objframe_idx_2_label_idx=frames.first_box)
     np.save(folder / "timestamps_us.npy", frames.times)

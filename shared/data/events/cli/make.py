@@ -12,7 +12,9 @@ from shared.data.events.cli.options import WorkersOption, parse_size, set_docume
 
 
 def events(
-    target: Annotated[Path | None, typer.Option("--out", help="New folder. Default: events in the data root.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="New folder. Default: events in the data root.")
+    ] = None,
     train: Annotated[int, typer.Option(min=0, help="Recordings for training.")] = 12,
     val: Annotated[int, typer.Option(min=0, help="Recordings for validation.")] = 3,
     test: Annotated[int, typer.Option(min=0, help="Recordings for the final test.")] = 3,
@@ -20,8 +22,12 @@ def events(
     size: Annotated[str, typer.Option(help="Sensor: height x width in pixels.")] = "120x160",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same recordings.")] = 0,
     workers: WorkersOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier events set in that folder.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier events set in that folder.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Recordings of a simulated event camera before a street, with boxes, laid out as eTraM's."""
@@ -36,8 +42,14 @@ def events(
     replaces = check_target(target, force, _is_events_set, "an events set")
     pixels, counts = parse_size(size), {"train": train, "val": val, "test": test}
     assert pixels is not None  # only None gives None
-    summary = {"path": str(target), "recordings": counts, "seconds": seconds, "size": list(pixels), "seed": seed,
-               "written": not dry_run}  # fmt: skip
+    summary = {
+        "path": str(target),
+        "recordings": counts,
+        "seconds": seconds,
+        "size": list(pixels),
+        "seed": seed,
+        "written": not dry_run,
+    }
     if not dry_run:
         with progress_bar(json) as progress, vacated(target, replaces):
             bar = progress.add_task("simulating", total=sum(counts.values()))
@@ -52,11 +64,14 @@ def events(
         print_json(summary)
     else:
         verb = "would write" if dry_run else "wrote"
-        typer.echo(f"{verb} {sum(counts.values())} recordings of {seconds:g} s at {pixels[0]} x {pixels[1]} to {target}")
+        typer.echo(
+            f"{verb} {sum(counts.values())} recordings of {seconds:g} s at {pixels[0]} x {pixels[1]} "
+            f"to {target}"
+        )
 
 
 def _is_events_set(folder: Path) -> bool:
-    """Say whether the folder holds only what `make events` writes, so that replacing it loses nothing else."""
+    """Say whether the folder holds only what `make events` writes, so that replacing loses nothing else."""
     from shared.data.events.layout import SPLITS
     from shared.data.events.simulator.generate import DESCRIPTION_FILE
 

@@ -28,14 +28,14 @@ def existing(path: Path) -> Path:
 
     data_root = CommonSettings().data_root
     assert data_root is not None  # filled in from var_dir
-    for candidate in (path, data_root / path):
-        if candidate.exists():
-            return candidate
-    fail(
-        f"{path} is neither in the current folder nor under {data_root}",
-        hint="give a recording (.dat, .raw, .h5) or a folder of them",
-        code=ExitCode.NOT_FOUND,
-    )
+    place = path if path.exists() else data_root / path
+    if not place.exists():
+        fail(
+            f"{path} is neither in the current folder nor under {data_root}",
+            hint="give a recording (.dat, .raw, .h5) or a folder of them",
+            code=ExitCode.NOT_FOUND,
+        )
+    return place
 
 
 def chosen_classes(text: str | None, source: Path) -> "tuple[str, ClassList | None]":

@@ -94,7 +94,9 @@ def _show(found: dict[str, Any]) -> None:
     table.add_row("events", f"{found['events']:,}")
     if found["events"]:
         table.add_row("time", f"{found['first_us'] / 1e6:.3f} to {found['last_us'] / 1e6:.3f} s")
-        table.add_row("rate", f"{found['mean_rate']:,.0f} events/s, {found['peak_rate']:,.0f} in the busiest 50 ms")
+        table.add_row(
+            "rate", f"{found['mean_rate']:,.0f} events/s, {found['peak_rate']:,.0f} in the busiest 50 ms"
+        )
         table.add_row("brighter", f"{found['brighter_share']:.1%}")
     if found["boxes"] is None:
         table.add_row("boxes", "no labels beside it")

@@ -34,14 +34,18 @@ def preprocess(
     half: Annotated[bool, typer.Option("--half", help="Half the resolution: odd pixels only.")] = False,
     sensor: SensorOption = None,
     split: Annotated[str | None, typer.Option(help="train, val or test, for files that do not say.")] = None,
-    min_side: Annotated[float | None, typer.Option(help="Leave out boxes with a shorter side, pixels.")] = None,
+    min_side: Annotated[
+        float | None, typer.Option(help="Leave out boxes with a shorter side, pixels.")
+    ] = None,
     min_diagonal: Annotated[float | None, typer.Option(help="... or with a shorter diagonal.")] = None,
     period_ms: Annotated[
         float | None, typer.Option(help="Time between label frames. Default: 250 for gen1, else about 100.")
     ] = None,
     workers: WorkersOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace sequences of other settings.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Turn recordings of event cameras into stacked histograms and labels, in the layout of RVT.
@@ -91,7 +95,9 @@ def preprocess(
     bar = _WindowBar(json, len(planned.to_write))
     try:
         with bar:
-            report = run(planned, target, settings, workers=workers or os.cpu_count() or 1, on_progress=bar.update)
+            report = run(
+                planned, target, settings, workers=workers or os.cpu_count() or 1, on_progress=bar.update
+            )
     except OutputInUse as error:
         fail(str(error), hint="wait until it has ended")
     sizes = report.sizes()
@@ -140,7 +146,11 @@ class _WindowBar:
 
 
 def _rules(
-    name: str, classes: "ClassList", min_side: float | None, min_diagonal: float | None, period_ms: float | None
+    name: str,
+    classes: "ClassList",
+    min_side: float | None,
+    min_diagonal: float | None,
+    period_ms: float | None,
 ) -> "LabelRules":
     from shared.data.events.label_rules import LabelRules
 

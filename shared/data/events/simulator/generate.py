@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.core.files import atomic_directory
-from shared.data.events.labels import BOX
+from shared.data.events.labels import BOX, without_padding
 from shared.data.events.layout import SPLITS
 from shared.data.events.simulator.scene import Scene
 from shared.data.events.simulator.sensor import EventSensor, PixelEvents, SensorSettings
@@ -76,12 +76,16 @@ def generate_events(
         raise ValueError(f"size must be from 64 to 2048 pixels a side, got {size}")
     if not 1 <= seconds <= 3600:
         raise ValueError(f"recordings must last from 1 to 3600 seconds, got {seconds}")
-    jobs = [Job(split, number, size, seconds, seed) for split in SPLITS for number in range(count.get(split, 0))]
+    jobs = [
+        Job(split, number, size, seconds, seed) for split in SPLITS for number in range(count.get(split, 0))
+    ]
     with atomic_directory(out) as folder:
         for split in sorted({job.split for job in jobs}):
             (folder / split).mkdir()
         with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(write_recording, job, folder / job.split) for job in jobs]):
+            for future in as_completed(
+                [pool.submit(write_recording, job, folder / job.split) for job in jobs]
+            ):
                 future.result()
                 if on_recording:
                     on_recording()
@@ -106,7 +110,9 @@ def write_recording(job: Job, folder: Path) -> None:
         second = 1_000_000
         for start in range(0, end_us, second):
             _append(columns, _simulate(scene, sensor, start, min(start + second, end_us), boxes))
-    np.save(folder / f"{job.name}_bbox.npy", np.concatenate(boxes) if boxes else np.empty(0, BOX))
+    np.save(
+        folder / f"{job.name}_bbox.npy", without_padding(np.concatenate(boxes) if boxes else np.empty(0, BOX))
+    )
 
 
 def _simulate(

@@ -46,7 +46,9 @@ class Walker:
         brake = 4.0 * self.cruise  # pixels per second squared
         to_stop = self.stops[0][0] - self.way if self.stops else np.inf
         slow = self.speed**2 / (2 * brake) >= to_stop
-        self.speed = max(self.speed - brake * seconds, 0.0) if slow else min(self.speed + brake * seconds, self.cruise)
+        self.speed = (
+            max(self.speed - brake * seconds, 0.0) if slow else min(self.speed + brake * seconds, self.cruise)
+        )
         if slow and self.speed == 0.0:
             self.rest = self.stops.pop(0)[1]
             return False
@@ -74,7 +76,9 @@ class Walker:
 class Scene:
     """A street seen by a fixed camera: `advance` moves what is in it, `render` shows a part of it."""
 
-    def __init__(self, size: tuple[int, int], rng: np.random.Generator, *, contrast: float, density: float) -> None:
+    def __init__(
+        self, size: tuple[int, int], rng: np.random.Generator, *, contrast: float, density: float
+    ) -> None:
         self.size, self._rng = size, rng
         self._contrast, self._density = contrast, density
         self._scale = size[0] / 120

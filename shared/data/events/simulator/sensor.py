@@ -42,7 +42,9 @@ class PixelEvents:
 class EventSensor:
     """A sensor that has been looking at `log_light` (float32 [H, W]) before its first step."""
 
-    def __init__(self, settings: SensorSettings, log_light: NDArray[np.float32], rng: np.random.Generator) -> None:
+    def __init__(
+        self, settings: SensorSettings, log_light: NDArray[np.float32], rng: np.random.Generator
+    ) -> None:
         self.settings, self._rng = settings, rng
         shape = log_light.shape
         self._light = log_light.astype(np.float32).copy()
@@ -79,9 +81,11 @@ class EventSensor:
                 some = number >= count
                 level = origin[some] + sign[some] * count * step[some]
                 # A pixel in its dead time may owe an event from before: it comes at once.
-                part = np.divide(level - first[some], slope[some], out=np.zeros_like(level), where=slope[some] != 0)
+                part = np.divide(
+                    level - first[some], slope[some], out=np.zeros_like(level), where=slope[some] != 0
+                )
                 share = np.clip(part, 0, 1).astype(np.float64)
-                t = start_us + np.maximum(1, np.ceil(share * (end_us - start_us))).astype(np.int64)
+                t = start_us + np.maximum(1, np.rint(share * (end_us - start_us))).astype(np.int64)
                 found += self._awake(t, rows[some] + y0, columns[some] + x0, sign[some] > 0)
             reported[rows, columns] = origin + sign * number * step
         before[...] = log_light
@@ -92,7 +96,9 @@ class EventSensor:
         number = int(self._rng.poisson(self._noise_total * (end_us - start_us) / 1e6))
         if not number:
             return []
-        places = np.searchsorted(self._noise_pixels, self._rng.random(number) * self._noise_pixels[-1], side="right")
+        places = np.searchsorted(
+            self._noise_pixels, self._rng.random(number) * self._noise_pixels[-1], side="right"
+        )
         y, x = np.divmod(places, self._light.shape[1])
         t = self._rng.integers(start_us + 1, end_us + 1, number)
         return [PixelEvents(t, y, x, self._rng.random(number) < 0.5)]

@@ -45,16 +45,19 @@ def draw_sprite(label: int, rng: np.random.Generator, scale: float, contrast: fl
     """
     kind = KINDS[label]
     height, width = rng.uniform(*kind.height) * scale, rng.uniform(*kind.width) * scale
-    tones = 0.45 + (rng.uniform(0.0, 1.0, 4) - 0.45) * contrast
-    tones[0] = 0.45 + contrast * rng.choice([-0.36, 0.45])  # the body stands out from any ground
+    # Every part stands out from the ground: what cannot be seen could not bound a box.
+    dark, light = rng.uniform(-0.43, -0.22, 4), rng.uniform(0.22, 0.5, 4)
+    tones = 0.45 + contrast * np.where(rng.random(4) < 0.5, dark, light)
     phases = 1 if label == 1 else 8
     pictures = [_draw(label, height, width, phase / phases, tones) for phase in range(phases)]
     frames = np.stack([_reduce(picture) for picture in pictures])
     return Sprite(frames, np.array([_tight(frame[..., 1]) for frame in frames]))
 
 
-def _draw(label: int, height: float, width: float, phase: float, tones: NDArray[np.float64]) -> NDArray[np.float32]:
-    rows, columns = (round((side + 2 * _MARGIN)) * _FINE for side in (height, width))
+def _draw(
+    label: int, height: float, width: float, phase: float, tones: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    rows, columns = (round(side + 2 * _MARGIN) * _FINE for side in (height, width))
     canvas = np.zeros((rows, columns, 2), np.float32)
     h, w, m = height * _FINE, width * _FINE, _MARGIN * _FINE
     swing = float(np.sin(2 * np.pi * phase))
@@ -76,7 +79,19 @@ def _draw(label: int, height: float, width: float, phase: float, tones: NDArray[
         fill([(0.22, 0.18), (0.78, 0.18), (0.7, 0.58), (0.3, 0.58)], body)
         disc(0.5, 0.1, 0.24, 0.1, third)
     elif label == 1:
-        fill([(0.0, 0.45), (0.16, 0.4), (0.3, 0.0), (0.74, 0.0), (0.86, 0.4), (1.0, 0.5), (1.0, 0.86), (0.0, 0.86)], body)
+        fill(
+            [
+                (0.0, 0.45),
+                (0.16, 0.4),
+                (0.3, 0.0),
+                (0.74, 0.0),
+                (0.86, 0.4),
+                (1.0, 0.5),
+                (1.0, 0.86),
+                (0.0, 0.86),
+            ],
+            body,
+        )
         fill([(0.24, 0.38), (0.33, 0.08), (0.5, 0.08), (0.5, 0.38)], third)
         fill([(0.54, 0.38), (0.54, 0.08), (0.71, 0.08), (0.79, 0.38)], third)
         for x in (0.2, 0.8):
