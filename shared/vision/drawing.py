@@ -1,5 +1,6 @@
 """Boxes and labels drawn into a picture, and pictures written as JPEG."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -55,8 +56,8 @@ def draw_captions(
     `colours` are palette indices. A caption says something of the whole picture.
     """
     canvas = np.ascontiguousarray(image).copy()
-    short_side = min(canvas.shape[:2])
-    font_scale, thickness = max(0.4, short_side / 500), max(1, round(short_side / 300))
+    side = math.sqrt(canvas.shape[0] * canvas.shape[1])  # of a square as large: strips are low and long
+    font_scale, thickness = max(0.4, side / 800), max(1, round(side / 400))
     top = 0
     for caption, index in zip(captions, colours, strict=True):
         colour = PALETTE[index % len(PALETTE)]

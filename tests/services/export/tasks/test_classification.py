@@ -13,16 +13,22 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import typer
 from onnx import numpy_helper
+from typer.testing import CliRunner
 
-from services.export import pipeline
+from services.export import job, pipeline
+from services.export.cli import export
 from services.export.pipeline import ExportRequest, export_run
 from services.export.problems import GateRefused, IncompleteRun, UnsupportedOption
 from services.export.runs import Run, read_run
 from services.export.tasks import classification
+from shared.core.settings import CommonSettings
+from shared.jobs.context import JobContext, JobRefused
 from shared.repository import ModelRepository
 from shared.repository.manifest import LabelThresholds
 from tests.services.export.tasks.conftest import HEIGHT, NAMES, VAL, WIDTH, labels_graph
+from tests.services.export.test_job import FakeLease
 
 Change = Callable[[onnx.GraphProto], None]
 
@@ -177,6 +183,39 @@ def test_end_to_end_is_refused_before_anything_is_done(
     with pytest.raises(UnsupportedOption, match="no boxes to suppress"):
         export_run(request, repository, labels_root)
     assert "broken" not in repository.models()
+
+
+def test_a_job_that_asks_for_end_to_end_fails_for_good(
+    labels_run: Run, labels_root: Path, tmp_path: Path
+) -> None:
+    settings = CommonSettings(var_dir=tmp_path, runs_root=labels_run.path.parent, data_root=labels_root)
+    params = {"run_id": labels_run.run_id, "name": "bands", "end_to_end": True}
+    context = JobContext("export-1", "export", params, 1, tmp_path / "job", settings, FakeLease())
+    with pytest.raises(JobRefused, match="leave it out"):
+        job.run(context)
+
+
+def test_the_command_shows_what_the_gate_compared(
+    from_trace: Callable[[Change], None],
+    labels_run: Run,
+    labels_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from_trace(lambda graph: None)
+    monkeypatch.setenv("SIGHTLINE_VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("SIGHTLINE_RUNS_ROOT", str(labels_run.path.parent))
+    monkeypatch.setenv("SIGHTLINE_DATA_ROOT", str(labels_root))
+    app = typer.Typer()
+    app.command()(export)
+    done = CliRunner().invoke(app, [labels_run.run_id])
+    assert done.exit_code == 0, done.stderr
+    assert "labels present" in done.stdout
+    assert "macro-F1 difference" in done.stdout
+    assert ModelRepository(tmp_path / "repository").aliases("defects") == {"live": 1}
+    refused = CliRunner().invoke(app, [labels_run.run_id, "--end-to-end"])
+    assert refused.exit_code == 2
+    assert "no boxes to suppress" in refused.stderr
 
 
 @pytest.fixture
