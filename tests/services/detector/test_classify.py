@@ -1,6 +1,7 @@
 """The classify endpoints: labels with probabilities, and where in the picture a label is seen."""
 
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,3 +228,29 @@ def test_an_alias_may_move_to_another_task_and_back(tmp_path_factory: pytest.Tem
         previous = both.client.post("/v1/models/m/versions/previous/detect", content=PICTURE)
         assert previous.status_code == 200
         assert problem(both.client.post("/v1/models/m/detect", content=PICTURE)) == (409, "wrong_task")
+
+
+def test_the_open_inference_protocol_classifies_pictures_and_tensors(served: Served) -> None:
+    header = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "images",
+                    "shape": [1],
+                    "datatype": "BYTES",
+                    "parameters": {"binary_data_size": len(PICTURE) + 4},
+                }
+            ]
+        }
+    ).encode()
+    body = header + len(PICTURE).to_bytes(4, "little") + PICTURE
+    response = served.client.post(
+        "/v2/models/colours/infer",
+        content=body,
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
+    assert response.status_code == 200, response.text
+    (output,) = response.json()["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("probabilities", "FP32", [1, 3])
+    stated = [label["probability"] for label in classify(served).json()["labels"]]
+    assert output["data"] == pytest.approx(stated, abs=1e-6)
