@@ -35,11 +35,13 @@ def by_formula(some: Events, size: tuple[int, int], bins: int = 10, cutoff: int 
 
 def test_events_are_counted_per_polarity_bin_and_pixel() -> None:
     built = stacked_histogram(
-        events([(100, 1, 0, 0), (100, 1, 0, 0), (119, 2, 1, 1), (120, 2, 1, 1), (190, 0, 1, 0), (200, 3, 1, 1)]),
+        events(
+            [(100, 1, 0, 0)] * 2 + [(119, 2, 1, 1), (120, 2, 1, 1), (190, 0, 1, 0), (200, 3, 1, 1)],
+        ),
         (2, 4),
-    )  # fmt: skip
+    )
     assert (built.shape, built.dtype) == ((20, 2, 4), np.uint8)
-    # span 100: 100 is in bin 0, 119 in 1, 120 in 2, 190 and the last event in 9; brighter begins at channel 10
+    # Span 100: 100 is in bin 0, 119 in 1, 120 in 2, 190 and the last event in 9; brighter from channel 10.
     assert {tuple(place): int(built[tuple(place)]) for place in np.argwhere(built).tolist()} == {
         (0, 0, 1): 2, (11, 1, 2): 1, (12, 1, 2): 1, (9, 1, 0): 1, (19, 1, 3): 1
     }  # fmt: skip

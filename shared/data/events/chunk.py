@@ -22,9 +22,11 @@ class RawChunk:
         return len(self.t)
 
 
-def forward_filled(values: NDArray[np.int64], where: NDArray[np.bool_], before: int) -> NDArray[np.int64]:
+def latest_at(
+    places: NDArray[np.intp], where: NDArray[np.bool_], values: NDArray[np.int64], before: int
+) -> NDArray[np.int64]:
     """Return for every place the last of `values` at or before it; `values` has one per True in `where`.
 
     `before` stands where none came yet.
     """
-    return np.concatenate(([before], values))[np.cumsum(where)]
+    return np.concatenate(([before], values))[np.cumsum(where, dtype=np.int32)[places]]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.data.events.chunk import RawChunk, forward_filled
+from shared.data.events.chunk import RawChunk, latest_at
 from shared.data.events.repairs import Repair, Repairs
 
 _CD_ON, _TIME_HIGH = 0x1, 0x8
@@ -35,11 +35,11 @@ class Evt2Decoder:
             _HIGH_WRAP,
             _HIGH_WRAP // 2,
         )
-        is_event = kinds <= _CD_ON
-        high = forward_filled(highs, is_time, self._high)[is_event]
+        places = np.flatnonzero(kinds <= _CD_ON)
+        high = latest_at(places, is_time, highs, self._high)
         if len(highs):
             self._high = int(highs[-1])
-        events = words[is_event]
+        events = words[places]
         timed = high >= 0
         if not timed.all():
             self._repairs.count(Repair.BEFORE_FIRST_TIME, int(np.count_nonzero(~timed)))

@@ -56,7 +56,7 @@ def read_boxes(path: Path, repairs: Repairs) -> NDArray[np.void]:
 
 
 def without_padding(boxes: NDArray[np.void]) -> NDArray[np.void]:
-    """A copy with zeros in the four bytes of each record that no field has: the same boxes, the same bytes."""
+    """A copy with zeros in the bytes that belong to no field: the same boxes give the same bytes."""
     clean = np.zeros(len(boxes), BOX)
     for name in BOX.names or ():
         clean[name] = boxes[name]

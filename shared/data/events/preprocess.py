@@ -5,21 +5,25 @@ import multiprocessing
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from shared.core.files import write_atomic
 from shared.data.events.layout import FoundRecording
 from shared.data.events.repairs import RecordingUnreadable
 from shared.data.events.sequence import SUMMARY, PreprocessSettings, write_sequence
+from shared.data.events.workers import interrupts_ignored, worker_pool
 
 SETTINGS_FILE = "preprocess.json"
+
+_Steps = SimpleQueue[tuple[str, int, int] | None]  # recording, windows done, all windows
+_steps: _Steps | None = None  # in a worker process: where to say how far it is
 
 
 class OutputInUse(RuntimeError):
@@ -57,6 +61,8 @@ def plan(recordings: list[FoundRecording], out: Path, settings: PreprocessSettin
     Raises ValueError where `out` was made with other settings, or holds a sequence of other settings, unless
     `force`; such sequences are then done again.
     """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file")
     earlier = _read(out / SETTINGS_FILE)
     if earlier is not None and earlier != settings.describe() and not force:
         changed = [key for key, value in settings.describe().items() if earlier.get(key) != value]
@@ -110,46 +116,55 @@ def _results(
     workers: int,
     on_progress: Callable[[str, int, int], None] | None,
 ) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    context = multiprocessing.get_context("spawn")  # no thread or lock of this process is copied
-    with context.Manager() as manager:
-        queue = manager.Queue()
-        follower = threading.Thread(target=_follow, args=(queue, on_progress), daemon=True)
-        follower.start()
-        pool = ProcessPoolExecutor(max(1, min(workers, len(planned.to_write))), mp_context=context)
-        try:
-            futures = {
-                pool.submit(_write_one, name, found, folder, settings, queue): name
-                for name, found, folder in planned.to_write
-            }
+    steps: _Steps = multiprocessing.get_context("spawn").SimpleQueue()
+    follower = threading.Thread(target=_follow, args=(steps, on_progress), daemon=True)
+    follower.start()
+    try:
+        with worker_pool(max(1, min(workers, len(planned.to_write))), _report_to, (steps,)) as pool:
+            with interrupts_ignored():
+                futures = {
+                    pool.submit(_write_one, name, found, folder, settings): name
+                    for name, found, folder in planned.to_write
+                }
             for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            queue.put(None)
-            follower.join()
+                try:
+                    yield futures[future], future.result()
+                except BrokenProcessPool:
+                    yield (
+                        futures[future],
+                        "its process was killed, perhaps for want of memory; use fewer --workers",
+                    )
+    finally:
+        steps.put(None)
+        follower.join()
+
+
+def _report_to(steps: "_Steps") -> None:
+    global _steps
+    _steps = steps
 
 
 def _write_one(
-    name: str, found: FoundRecording, folder: Path, settings: PreprocessSettings, queue: Any
+    name: str, found: FoundRecording, folder: Path, settings: PreprocessSettings
 ) -> dict[str, Any] | str:
-    cv2.setNumThreads(1)  # recordings are what runs in parallel
-    if folder.exists():  # of other settings, or not made by this command
-        shutil.rmtree(folder)
-
     def report(done: int, total: int) -> None:
-        if done == total or done % 20 == 0:
-            queue.put((name, done, total))
+        if _steps is not None and (done == total or done % 20 == 0):
+            _steps.put((name, done, total))
 
     try:
+        if folder.exists():  # of other settings; the command was told to replace it
+            shutil.rmtree(folder)
         return write_sequence(found, folder, settings, report)
     except RecordingUnreadable as error:
         return str(error)
+    except OSError as error:
+        return f"{folder} cannot be written: {error}"
 
 
-def _follow(queue: Any, on_progress: Callable[[str, int, int], None] | None) -> None:
-    while (item := queue.get()) is not None:
+def _follow(steps: "_Steps", on_progress: Callable[[str, int, int], None] | None) -> None:
+    while (step := steps.get()) is not None:
         if on_progress:
-            on_progress(*item)
+            on_progress(*step)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

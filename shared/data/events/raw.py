@@ -12,7 +12,7 @@ from shared.data.events.evt3 import Evt3Decoder
 from shared.data.events.file_header import FileHeader, read_header
 from shared.data.events.repairs import RecordingUnreadable, Repair, Repairs
 
-_CHUNK_WORDS = 1 << 18  # an EVT 3.0 word stands for up to twelve events
+_CHUNK_WORDS = 1 << 15  # what is made of them stays in the processor's cache
 _DECODERS: dict[str, type[Evt2Decoder] | type[Evt3Decoder]] = {"2.0": Evt2Decoder, "3.0": Evt3Decoder}
 
 

@@ -31,7 +31,7 @@ class Recording:
         self.size = size or self._file.size or self._size_of_events()
 
     def chunks(self) -> Iterator[Events]:
-        """Yield the events in order of time, about a million at once. A second call starts anew, repairs too.
+        """Yield the events in order of time, at most a million at once. A second call starts anew.
 
         Raises RecordingUnreadable where the file is damaged, or so wrong that repairing would hide it.
         """

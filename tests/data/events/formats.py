@@ -93,8 +93,9 @@ def write_columns(
         group = file.create_group("events")
         for name, kind in {"t": "i8", "x": "u2", "y": "u2", "p": "i2"}.items():
             values = changes.get(name, [getattr(event, name) for event in events])
-            group.create_dataset(name, data=np.asarray(values, changes.get(f"{name}_kind", kind)),
-                                 chunks=(64,) if len(values) >= 64 else None, **changes.get("options", {}))  # fmt: skip
+            data = np.asarray(values, changes.get(f"{name}_kind", kind))
+            chunks = (64,) if len(values) >= 64 else None
+            group.create_dataset(name, data=data, chunks=chunks, **changes.get("options", {}))
         if size:
             group["height"], group["width"] = size
     return path

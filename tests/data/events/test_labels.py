@@ -84,13 +84,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     for length in (0, 5, 60, len(data) - 1):
         path.write_bytes(data[:length])
-        with pytest.raises(RecordingUnreadable, match="not a whole .npy"):
+        with pytest.raises(RecordingUnreadable, match=r"not a whole \.npy"):
             read_boxes(path, Repairs())
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"t": 1}], object), allow_pickle=True)
-    with pytest.raises(RecordingUnreadable, match="not a whole .npy"):
+    with pytest.raises(RecordingUnreadable, match=r"not a whole \.npy"):
         read_boxes(tmp_path / "a.npy", Repairs())
 
 

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -231,4 +230,4 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
         flock(file, LOCK_EX)
         with pytest.raises(OutputInUse, match="another run"):
             run(source.parent, out)
-    assert os.listdir(out) == [".lock"]
+    assert [path.name for path in out.iterdir()] == [".lock"]

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -108,7 +109,7 @@ def split_by_motion(boxes: np.ndarray) -> tuple[list, list]:
     resting, moving = [], []
     for track in np.unique(boxes["track_id"]):
         rows = boxes[boxes["track_id"] == track]
-        for before, after in zip(rows[:-1], rows[1:], strict=True):
+        for before, after in pairwise(rows):
             if after["t"] - before["t"] == 50_000:
                 same = all(before[name] == after[name] for name in "xywh")
                 (resting if same else moving).append(after)

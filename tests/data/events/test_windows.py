@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_pieces_of_any_size_give_the_windows_of_the_whole(
 ) -> None:
     whole = at(times)
     cuts = [0, *np.cumsum(pieces).tolist(), len(times)]
-    chunks = [whole[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+    chunks = [whole[start:end] for start, end in pairwise(cuts)]
     found = list(windows(chunks, np.array(ends, np.int64), length))
     expected = [[n for n, t in enumerate(times) if end - length <= t <= end] for end in ends]
     assert [part.x.tolist() for part in found] == expected

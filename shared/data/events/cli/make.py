@@ -15,9 +15,9 @@ def events(
     target: Annotated[
         Path | None, typer.Option("--out", help="New folder. Default: events in the data root.")
     ] = None,
-    train: Annotated[int, typer.Option(min=0, help="Recordings for training.")] = 12,
-    val: Annotated[int, typer.Option(min=0, help="Recordings for validation.")] = 3,
-    test: Annotated[int, typer.Option(min=0, help="Recordings for the final test.")] = 3,
+    train: Annotated[int, typer.Option(min=0, help="Recordings for training.")] = 24,
+    val: Annotated[int, typer.Option(min=0, help="Recordings for validation.")] = 4,
+    test: Annotated[int, typer.Option(min=0, help="Recordings for the final test.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Length of each recording.")] = 20.0,
     size: Annotated[str, typer.Option(help="Sensor: height x width in pixels.")] = "120x160",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same recordings.")] = 0,

@@ -6,13 +6,11 @@ events; its boxes go on, with the same track id and the same coordinates.
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import h5py
 import hdf5plugin
 import numpy as np
@@ -24,6 +22,7 @@ from shared.data.events.layout import SPLITS
 from shared.data.events.simulator.scene import Scene
 from shared.data.events.simulator.sensor import EventSensor, PixelEvents, SensorSettings
 from shared.data.events.simulator.sprites import CLASSES
+from shared.data.events.workers import interrupts_ignored, worker_pool
 
 DESCRIPTION_FILE = "set.json"
 DESCRIPTION = "simulated events set"
@@ -82,11 +81,11 @@ def generate_events(
     with atomic_directory(out) as folder:
         for split in sorted({job.split for job in jobs}):
             (folder / split).mkdir()
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-            for future in as_completed(
-                [pool.submit(write_recording, job, folder / job.split) for job in jobs]
-            ):
-                future.result()
+        with worker_pool(min(workers, len(jobs))) as pool:
+            with interrupts_ignored():
+                recordings = [pool.submit(write_recording, job, folder / job.split) for job in jobs]
+            for recording in as_completed(recordings):
+                recording.result()
                 if on_recording:
                     on_recording()
         document = {"description": DESCRIPTION, "classes": list(CLASSES), "seed": seed, "size": list(size),
@@ -96,7 +95,6 @@ def generate_events(
 
 def write_recording(job: Job, folder: Path) -> None:
     """Simulate one recording into <name>_td.h5 (RVT's layout) and <name>_bbox.npy."""
-    cv2.setNumThreads(1)
     rng = np.random.default_rng([job.seed, SPLITS.index(job.split), job.number])
     scene = Scene(job.size, rng, contrast=0.6 if job.night else 1.0, density=0.7)
     settings = SensorSettings()
