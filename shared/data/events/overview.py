@@ -1,6 +1,5 @@
 """What a recording holds: length, rate, sensor, repairs, boxes per class. Read in one pass."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,9 +24,9 @@ class Overview:
     format: str
     sensor: tuple[int, int]
     events: int
-    brighter_share: float | None
-    first_us: int | None
-    last_us: int | None
+    brighter_share: float
+    first_us: int
+    last_us: int
     duration_s: float
     mean_rate: float
     peak_rate: float
@@ -44,61 +43,53 @@ class Overview:
 _SLOT_US = 50_000
 
 
-class Tally:
-    """Counts events while others read them: `through` passes a recording's chunks on."""
-
+class _Tally:
     def __init__(self) -> None:
-        self.events = self.brighter = 0
-        self.first_us: int | None = None
-        self.last_us: int | None = None
-        self._slot, self._in_slot, self._peak = -1, 0, 0
+        self.events = self.brighter = self.busiest = 0
+        self.first_us, self.last_us = -1, -1
+        self._slot, self._in_slot = -1, 0
 
-    def through(self, chunks: Iterator[Events]) -> Iterator[Events]:
-        """Yield the chunks unchanged."""
-        for chunk in chunks:
-            self._add(chunk)
-            yield chunk
-
-    @property
-    def peak_rate(self) -> float:
-        return max(self._peak, self._in_slot) / (_SLOT_US / 1e6)
-
-    def _add(self, chunk: Events) -> None:
+    def add(self, chunk: Events) -> None:
         self.events += len(chunk)
         self.brighter += int(np.count_nonzero(chunk.p))
-        self.first_us = int(chunk.t[0]) if self.first_us is None else self.first_us
+        self.first_us = int(chunk.t[0]) if self.first_us < 0 else self.first_us
         self.last_us = int(chunk.t[-1])
         slots, counts = np.unique(chunk.t // _SLOT_US, return_counts=True)
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            if slot != self._slot:
-                self._peak = max(self._peak, self._in_slot)
-                self._slot, self._in_slot = slot, 0
-            self._in_slot += count
+            self._in_slot = self._in_slot + count if slot == self._slot else count
+            self._slot = slot
+            self.busiest = max(self.busiest, self._in_slot)
 
 
 def overview(
-    recording: Recording, tally: Tally, boxes: NDArray[np.void] | None, classes: ClassList | None,
+    recording: Recording,
+    boxes: NDArray[np.void] | None,
+    classes: ClassList | None,
     label_repairs: dict[str, int],
-) -> Overview:  # fmt: skip
-    """Put together what was counted, once all chunks were read.
+) -> Overview:
+    """Read a recording to its end and count.
 
-    boxes: dtype `BOX`, or None without labels; without `classes` they are counted by id.
+    boxes: dtype `BOX`, or None without labels; without `classes` they are counted by id. label_repairs:
+    counts from the reading of the boxes. Raises RecordingUnreadable for an unusable recording.
     """
-    duration = (tally.last_us - tally.first_us) / 1e6 if tally.first_us is not None and tally.last_us else 0.0
+    tally = _Tally()
+    for chunk in recording.chunks():  # there is one at least
+        tally.add(chunk)
+    duration = (tally.last_us - tally.first_us) / 1e6
     repairs = recording.repairs
-    if boxes is not None and tally.last_us is not None:
+    if boxes is not None:
         repairs.count(Repair.LABELS_AFTER_LAST_EVENT, labels_after(boxes, tally.last_us))
     return Overview(
         path=str(recording.path),
         format=recording.format,
         sensor=recording.size,
         events=tally.events,
-        brighter_share=tally.brighter / tally.events if tally.events else None,
+        brighter_share=tally.brighter / tally.events,
         first_us=tally.first_us,
         last_us=tally.last_us,
         duration_s=duration,
         mean_rate=tally.events / duration if duration else 0.0,
-        peak_rate=tally.peak_rate,
+        peak_rate=tally.busiest / (_SLOT_US / 1e6),
         boxes=None if boxes is None else len(boxes),
         label_times=None if boxes is None else len(np.unique(boxes["t"])),
         boxes_per_class=None if boxes is None else _per_class(boxes, classes),

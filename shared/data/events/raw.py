@@ -36,8 +36,9 @@ class RawFile:
         self.format = f"evt{encoding[0]}"
         self.size = header.size()
         self._decoder, self._start = _DECODERS[encoding], header.data_start
-        size = self._decoder.word.itemsize
-        self._words, self._rest = divmod(path.stat().st_size - self._start, size)
+        big = header.fields.get("endianness", "little").lower() == "big"
+        self._stored = self._decoder.word.newbyteorder(">") if big else self._decoder.word
+        self._words, self._rest = divmod(path.stat().st_size - self._start, self._stored.itemsize)
         if not self._words:
             raise RecordingUnreadable(f"{path} ends after its header and holds no event")
 
@@ -49,7 +50,7 @@ class RawFile:
             file.seek(self._start)
             left = self._words
             while left:
-                words = np.fromfile(file, decoder.word, min(left, _CHUNK_WORDS))
+                words = np.fromfile(file, self._stored, min(left, _CHUNK_WORDS))
                 if not len(words):
                     raise RecordingUnreadable(f"{self.path} became shorter while it was read")
                 left -= len(words)

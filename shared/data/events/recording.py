@@ -33,18 +33,24 @@ class Recording:
     def chunks(self) -> Iterator[Events]:
         """Yield the events in order of time, at most a million at once. A second call starts anew.
 
-        Raises RecordingUnreadable where the file is damaged, or so wrong that repairing would hide it.
+        Raises RecordingUnreadable where the file is damaged, or so wrong that repairing would hide it, or at
+        the end where no event was usable.
         """
         inferred = self.repairs[Repair.SIZE_FROM_EVENTS]
         repairs = self.repairs = Repairs()
         repairs.count(Repair.SIZE_FROM_EVENTS, inferred)
         file = _open(self.path, repairs)
         cleaner = Cleaner(str(self.path), self.size, repairs)
+        usable = 0
         for chunk in file.chunks():
             events = cleaner.clean(chunk)
+            usable += len(events)
             if len(events):
                 yield events
         cleaner.judge()
+        if not usable:
+            left_out = ", ".join(f"{count} {kind}" for kind, count in repairs.as_dict().items())
+            raise RecordingUnreadable(f"{self.path} holds no usable event (left out: {left_out or 'none'})")
 
     def _size_of_events(self) -> tuple[int, int]:
         """The smallest known sensor that holds every event; reads the file once."""

@@ -163,8 +163,6 @@ def _write_frames(
                 on_window(number + 1, total)
     for _ in stream:  # the rest is read for its defects
         pass
-    if not written.events:
-        raise RecordingUnreadable(f"{recording.path} holds no usable event")
     np.save(place / "timestamps_us.npy", frames.representations)
     np.save(place / "objframe_idx_2_repr_idx.npy", frames.frame_index)
     return written

@@ -244,6 +244,31 @@ def test_events_before_the_first_time_and_reserved_words_are_counted(tmp_path: P
     assert recording.repairs.as_dict() == {"unknown_words": 1, "before_first_time": 1}
 
 
+def test_words_may_be_stored_the_other_way_round(tmp_path: Path, read_all) -> None:
+    header = raw_header("3.0").replace(b"% end\n", b"% endianness big\n% end\n")
+    data = b"".join(word.to_bytes(2, "big") for word in EVT3_BY_HAND)
+    assert read_all(write(tmp_path / "a.raw", header, data))[0] == EVT3_MEANS
+
+
+def test_a_header_that_names_the_wrong_encoding_is_found_out(tmp_path: Path, read_all) -> None:
+    rng = np.random.default_rng(1)
+    events = [Event(100 * step, *map(int, rng.integers(0, (1280, 720, 2)))) for step in range(3000)]
+    for path in (
+        write(tmp_path / "a.raw", raw_header("3.0"), evt2_words(events)),
+        write(tmp_path / "b.raw", raw_header("2.0"), evt3_bytes(evt3_words(events))),
+    ):
+        with pytest.raises(RecordingUnreadable, match="lie beyond a sensor"):
+            read_all(path)
+
+
+def test_a_recording_of_which_nothing_can_be_used_says_so(tmp_path: Path, read_all) -> None:
+    path = write(tmp_path / "a.raw", raw_header("3.0"), evt3_bytes([0x2001, 0x1000, 0x8001]))
+    with pytest.raises(
+        RecordingUnreadable, match=r"no usable event \(left out: 1 unknown_words, 1 before_first_time"
+    ):
+        read_all(path)
+
+
 def test_random_bytes_never_end_in_anything_but_a_clear_error(tmp_path: Path, read_all) -> None:
     rng = np.random.default_rng(0)
     for number in range(60):

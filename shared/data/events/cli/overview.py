@@ -32,7 +32,7 @@ def events(
 
     from shared.data.events.labels import BOX, read_boxes
     from shared.data.events.layout import sequence_name
-    from shared.data.events.overview import Tally, overview
+    from shared.data.events.overview import overview
     from shared.data.events.recording import open_recording
     from shared.data.events.repairs import RecordingUnreadable, Repairs
 
@@ -51,11 +51,8 @@ def events(
         boxes = read_boxes(beside, label_repairs) if beside.is_file() else None
         if boxes is not None and chosen is not None:
             chosen.check(boxes["class_id"], str(beside))
-        tally = Tally()
-        for _ in tally.through(opened.chunks()):
-            pass
-        found = overview(opened, tally, boxes, chosen, label_repairs.as_dict())
-        if picture is not None and found.first_us is not None and found.last_us is not None:
+        found = overview(opened, boxes, chosen, label_repairs.as_dict())
+        if picture is not None:
             shown = boxes if boxes is not None else np.empty(0, BOX)
             _write_picture(picture, opened, found.first_us, found.last_us, shown, chosen, count)
     except RecordingUnreadable as error:
@@ -92,12 +89,11 @@ def _show(found: dict[str, Any]) -> None:
     table.add_row("format", found["format"])
     table.add_row("sensor", f"{height} x {width} (height x width)")
     table.add_row("events", f"{found['events']:,}")
-    if found["events"]:
-        table.add_row("time", f"{found['first_us'] / 1e6:.3f} to {found['last_us'] / 1e6:.3f} s")
-        table.add_row(
-            "rate", f"{found['mean_rate']:,.0f} events/s, {found['peak_rate']:,.0f} in the busiest 50 ms"
-        )
-        table.add_row("brighter", f"{found['brighter_share']:.1%}")
+    table.add_row("time", f"{found['first_us'] / 1e6:.3f} to {found['last_us'] / 1e6:.3f} s")
+    table.add_row(
+        "rate", f"{found['mean_rate']:,.0f} events/s, {found['peak_rate']:,.0f} in the busiest 50 ms"
+    )
+    table.add_row("brighter", f"{found['brighter_share']:.1%}")
     if found["boxes"] is None:
         table.add_row("boxes", "no labels beside it")
     else:
