@@ -75,3 +75,21 @@ class ClassificationFamily(Family):
     """
 
     build_loss: Callable[[Any, NDArray[np.int64], int], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamFamily(Family):
+    """Boxes in every window of a stream, by a network that remembers the windows before.
+
+    build(config) -> network. network.step(histograms [N, channels, H, W], states) -> decoded
+        [N, cells, 5 + C], states; states None begins a stream, otherwise one (h, c) per stage. For training
+        network.recur gives a step's features and states, and network.detect(features) the outputs.
+    decode(config, decoded) -> boxes float [N, K, 4] xyxy pixels, scores [N, K] descending, labels int64
+        [N, K], class probabilities [N, K].
+    loss(config, outputs, targets) -> named weighted terms, and "loss", their sum, which is differentiated.
+    default_thresholds(config) -> score_threshold, iou_threshold, max_detections.
+    input_size is the sensor's as histograms have it; the network pads.
+    """
+
+    loss: Callable[[Any, Any, Any], dict[str, Tensor]]
+    default_thresholds: Callable[[Any], Mapping[str, float | int]]

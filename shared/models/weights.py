@@ -20,7 +20,7 @@ ENOUGH = 0.9
 
 _NO_PLACE = "the network has no such part"
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 # What torch.load raises for bytes that are no file of its own, by where it stumbles.
 _MALFORMED = (AttributeError, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
