@@ -20,6 +20,7 @@ class ClassifierSpec:
     classes: logits per picture. normalize: what happens to pixels in 0..1 first. spatial_gate_norm: of CBAM.
     prior: probability that the untrained head predicts. layer_scale: first factor of every ConvNeXt block's
     branch. stochastic_depth: chance that training skips the last block's branch, rising from 0 at the first.
+    initial_weights: of ConvNeXt, deviation 0.02 everywhere (the source's), or 1 / √inputs of each layer.
     """
 
     classes: int
@@ -28,6 +29,7 @@ class ClassifierSpec:
     prior: float = 0.5
     layer_scale: float = 1e-6
     stochastic_depth: float = 0.1
+    initial_weights: Literal["normal", "fan_in"] = "normal"
 
     def __post_init__(self) -> None:
         if self.classes < 1:

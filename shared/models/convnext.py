@@ -139,7 +139,7 @@ class ConvNeXt(nn.Module):
         self.features = nn.Sequential(steps)
         last = size.widths[-1]
         self.classifier = nn.Sequential(LayerNorm2d(last, eps=EPS), nn.Flatten(1), nn.Linear(last, 1))
-        self._initialise()
+        self._initialise(spec)
         self.classifier[2] = classification_head(last, spec)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -166,10 +166,13 @@ class ConvNeXt(nn.Module):
         bias = linear.weight @ norm.bias + linear.bias  # [C]
         return _pointwise(placed, weight, bias)
 
-    def _initialise(self) -> None:
+    def _initialise(self, spec: ClassifierSpec) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                if spec.initial_weights == "fan_in":
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                else:
+                    nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

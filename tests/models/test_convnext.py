@@ -148,3 +148,12 @@ def test_the_chance_of_skipping_rises_from_zero_to_the_last_block():
 def test_a_classifier_without_classes_is_refused():
     with pytest.raises(ValueError, match="at least one class, not 0"):
         ClassifierSpec(classes=0)
+
+
+@pytest.mark.parametrize(
+    ("initial_weights", "widen", "stem"), [("normal", 0.02, 0.02), ("fan_in", 64**-0.5, 48**-0.5)]
+)
+def test_the_first_weights_have_the_deviation_that_was_asked_for(initial_weights, widen, stem):
+    network = small("convnext_pico", initial_weights=initial_weights)
+    assert network.features[1][0].block[3].weight.std().item() == pytest.approx(widen, rel=0.05)
+    assert network.features[0][0].weight.std().item() == pytest.approx(stem, rel=0.05)

@@ -36,6 +36,10 @@ class DefectsConfig(BaseModel):
     stochastic_depth: float = Field(
         0.1, ge=0, lt=1, description="ConvNeXt: chance of skipping the last block in training."
     )
+    initial_weights: Literal["normal", "fan_in"] = Field(
+        "normal",
+        description="ConvNeXt: deviation 0.02, the source's, or 1 / √inputs, which suits runs from scratch.",
+    )
     prior: float = Field(
         0.5, gt=0, lt=1, description="Probability that the untrained head predicts; 0.5 is a bias of zero."
     )

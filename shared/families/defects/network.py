@@ -17,6 +17,7 @@ def build(config: DefectsConfig) -> nn.Module:
             prior=config.prior,
             layer_scale=config.layer_scale,
             stochastic_depth=config.stochastic_depth,
+            initial_weights=config.initial_weights,
         )
     )
     return network
