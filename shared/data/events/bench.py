@@ -139,7 +139,16 @@ def histogram(
     from rich.table import Table
 
     table = Table(title=f"Stacked histograms, {pixels[0]} x {pixels[1]}, million events a second")
-    for heading in ("events", "per window", "ours", "np.add.at", "index_put_", "ours ÷", "ours ÷ ", "equal"):
+    for heading in (
+        "events",
+        "per window",
+        "ours",
+        "np.add.at",
+        "index_put_",
+        "÷ add.at",
+        "÷ index_put_",
+        "equal",
+    ):
         table.add_column(heading, justify="right")
     for result in results:
         table.add_row(
@@ -148,8 +157,8 @@ def histogram(
             f"{result.ours:.1f}",
             f"{result.add_at:.1f}",
             f"{result.index_put:.1f}" if result.index_put is not None else "no torch",
-            f"add.at {result.over_add_at:.1f}",
-            f"index_put_ {result.over_index_put:.1f}" if result.over_index_put is not None else "",
+            f"{result.over_add_at:.1f} ×",
+            f"{result.over_index_put:.1f} ×" if result.over_index_put is not None else "",
             "yes" if result.equal else "NO",
         )
     out.print(table)

@@ -1,5 +1,10 @@
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -72,11 +77,11 @@ def test_labels_lie_where_the_indices_say(simulated: Path, done: Path) -> None:
     assert np.array_equal(np.load(folder / FRAMES / "timestamps_us.npy")[index], times)
     starts = [*labels["objframe_idx_2_label_idx"].tolist(), len(labels["labels"])]
     assert len(starts) == len(times) + 1 > 20
-    for time, start, end in zip(times.tolist(), starts[:-1], starts[1:], strict=True):
+    for now_us, start, end in zip(times.tolist(), starts[:-1], starts[1:], strict=True):
         rows = labels["labels"][start:end]
         assert end > start
-        assert set(rows["t"].tolist()) == {time}
-        now = boxes[boxes["t"] == time]
+        assert set(rows["t"].tolist()) == {now_us}
+        now = boxes[boxes["t"] == now_us]
         assert set(rows["track_id"].tolist()) <= set(now["track_id"].tolist())
 
 
@@ -231,3 +236,29 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
         with pytest.raises(OutputInUse, match="another run"):
             run(source.parent, out)
     assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_ctrl_c_ends_the_workers_without_their_traces_and_the_next_run_goes_on(
+    simulated: Path, done: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "shared.cli.main", "data", "preprocess", str(simulated), str(out)]
+    process = subprocess.Popen(
+        [*command, "--workers", "1"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_interruptible,
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("train/.train_day_0001-*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert b"Traceback" not in said
+    assert run(simulated, out).failed == {}
+    assert tree(out) == tree(done)
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
