@@ -17,7 +17,11 @@ from shared.jobs.client import WatchedEvent, watch_job
 from shared.jobs.progress import progress_in
 
 _SILENT = frozenset({"at", "progress", "max_epochs", "total_steps"})
-_BESIDE_BAR = ("epoch", "max_epochs", "step", "total_steps", "loss", "val_loss", "ap50", "ap", "images_per_s")
+_BESIDE_BAR = (
+    *("epoch", "max_epochs", "step", "total_steps", "loss", "val_loss"),
+    *("ap50", "ap", "macro_f1", "map"),
+    "images_per_s",
+)
 
 
 @contextmanager
