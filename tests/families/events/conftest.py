@@ -6,6 +6,16 @@ import torch
 from shared.families.events.config import EventsConfig
 from shared.families.events.network import RVT
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """For networks this small a second thread costs more than it gives."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 SMALL = {"sensor": "custom", "height": 60, "width": 90, "num_classes": 2}
 
 

@@ -39,7 +39,7 @@ def bce(logit, target):
 
 def test_the_terms_of_one_matched_cell_by_hand(small_config):
     config = small_config()
-    # The cell of stride 8 at row 2, column 3 says a box of 8 × 8 around (28, 20); the object is twice as high.
+    # The cell of stride 8 at row 2, column 3 says 8 × 8 around (28, 20); the object is twice as high.
     maps = one_cell_maps(config)
     terms = loss(config, maps, EventTargets(torch.tensor([[[0.0, 28, 20, 8, 16]]])))
     iou = 0.5
