@@ -102,9 +102,10 @@ def _why_absent(name: str) -> str | None:
 
 def _fitting(source: str, key: str, tensor: Tensor, name: str, own: Tensor) -> Tensor:
     if tensor.shape != own.shape:
+        here = "" if key == name else f", as {name},"
         raise WeightsError(
-            f"{source} fits another network: {key} is {list(tensor.shape)} there, and {name} is"
-            f" {list(own.shape)} here, the first mismatch"
+            f"{source} fits another network: the first mismatch is {key}, {list(tensor.shape)} there and"
+            f"{here} {list(own.shape)} here"
         )
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise WeightsError(f"{source} is damaged: {key} holds numbers that are not finite")

@@ -74,11 +74,9 @@ class RVT(nn.Module):
         """One window through the stages: features for `detect`, a map [N, C, H, W] for each level; states."""
         x = self._padded(histograms)
         if states is None:
-            states = self.zero_states(len(x), x.device, x.dtype)
-        elif len(states) != len(self.stage_dims):
-            raise ValueError(
-                f"a state has {len(self.stage_dims)} pairs (h, c), one per stage, not {len(states)}"
-            )
+            states = self.zero_states(x.shape[0], x.device, x.dtype)
+        else:
+            self._check(states, x.shape[0])  # len() would fix the batch of an export
         following: tuple[State, ...] = self.backbone(x, states)
         return tuple(h for h, _ in following[-len(self.level_strides) :]), following
 
@@ -104,6 +102,18 @@ class RVT(nn.Module):
             (torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
             for shape in shapes
         )
+
+    def _check(self, states: Sequence[State], batch: int) -> None:
+        shapes = [(batch, *shape) for shape in self.state_shapes()]
+        if len(states) != len(shapes):
+            raise ValueError(f"a state has {len(shapes)} pairs (h, c), one per stage, not {len(states)}")
+        for stage, (pair, shape) in enumerate(zip(states, shapes, strict=True)):
+            for tensor in pair:
+                if tuple(tensor.shape) != shape:
+                    raise ValueError(
+                        f"a state of stage {stage} is {list(tensor.shape)}, but {list(shape)} is what follows"
+                        f" from a batch of {batch} windows and this network"
+                    )
 
     def _padded(self, histograms: Tensor) -> Tensor:
         size = tuple(histograms.shape[-2:])

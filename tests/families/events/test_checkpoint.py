@@ -86,9 +86,15 @@ def test_a_file_that_is_not_there_or_no_checkpoint_is_told(small_network, tmp_pa
 @pytest.mark.parametrize(
     ("options", "first"),
     [
-        ({"size": "small"}, r"backbone\.stages\.0\.downsample_cf2cl\.conv\.weight is \[32, 20, 7, 7\] there"),
-        ({"num_classes": 3}, r"yolox_head\.cls_preds\.0\.weight is \[2, 64, 1, 1\] there"),
-        ({"channels": 5}, r"conv\.weight is \[32, 20, 7, 7\] there, and .* is \[32, 5, 7, 7\] here"),
+        (
+            {"size": "small"},
+            r"first mismatch is backbone\.stages\.0\.downsample_cf2cl\.conv\.weight, \[32, 20, 7, 7\] there",
+        ),
+        (
+            {"num_classes": 3},
+            r"yolox_head\.cls_preds\.0\.weight, \[2, 64, 1, 1\] there and \[3, 64, 1, 1\] here",
+        ),
+        ({"channels": 5}, r"conv\.weight, \[32, 20, 7, 7\] there and \[32, 5, 7, 7\] here"),
     ],
 )
 def test_a_wrong_size_is_refused_with_the_first_mismatch(small_network, published, options, first):
@@ -165,3 +171,9 @@ def test_four_levels_take_three_levels_heads_at_their_strides(small_network, pub
 def test_another_networks_module_is_refused(published):
     with pytest.raises(TypeError, match="Linear"):
         load_rvt_state(torch.nn.Linear(1, 1), published)
+
+
+def test_a_mismatch_in_a_head_that_moved_says_where_it_would_go(small_network, published):
+    published["yolox_head.stems.1.conv.weight"] = torch.zeros(1)
+    with pytest.raises(WeightsError, match=r"stems\.1\.conv.* there and, as yolox_head\.stems\.2\.conv"):
+        load_rvt_state(small_network(scales=4), published)

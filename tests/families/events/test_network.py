@@ -82,6 +82,22 @@ def test_a_state_of_another_number_of_stages_is_refused(small_network):
         network.step(histograms(), network.zero_states(2)[:3])
 
 
+@pytest.mark.parametrize(("windows", "size"), [(1, (60, 90)), (2, (124, 90))])
+def test_a_state_of_another_batch_or_sensor_is_refused(small_network, windows, size):
+    other = small_network(height=size[0], width=size[1])
+    with pytest.raises(ValueError, match=r"state of stage 0 is .* but \[2, 32, 16, 24\]"):
+        small_network().step(histograms(), other.zero_states(windows))
+
+
+def test_states_and_boxes_stay_in_single_precision_under_autocast(small_network):
+    network, states = small_network(), None
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for number in range(2):
+            decoded, states = network.step(histograms(seed=number), states)
+    assert decoded.dtype == torch.float32
+    assert all(tensor.dtype == torch.float32 for pair in states for tensor in pair)
+
+
 def test_gradients_reach_back_through_carried_states_until_they_are_detached(small_network):
     network = small_network()
     first = histograms(seed=1).requires_grad_()
