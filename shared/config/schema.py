@@ -1,5 +1,6 @@
 """A run, described completely: what `config.yaml` in a run folder holds."""
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -34,8 +35,30 @@ class DataConfig(Section):
     ratios: str = Field(
         "70,15,15", description="Classification: train,val,test shares of a set that is not divided."
     )
+    window: str | None = Field(
+        None,
+        description="Classification: train on windows of HEIGHTxWIDTH pixels, labelled by what they show; "
+        "null: on whole images.",
+    )
+    window_focus: float = Field(
+        0.6, ge=0, le=1, description="Share of windows laid over a class, where the image holds any."
+    )
     num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
+
+    @property
+    def window_size(self) -> tuple[int, int] | None:
+        """`window` as (height, width) in pixels of the network's input."""
+        if self.window is None:
+            return None
+        height, width = self.window.split("x")
+        return int(height), int(width)
+
+    @model_validator(mode="after")
+    def _window_of_two_sides(self) -> Self:
+        if self.window is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", self.window):
+            raise ValueError(f"window {self.window!r} is not HEIGHTxWIDTH in pixels, such as 128x160")
+        return self
 
     @model_validator(mode="after")
     def _three_shares(self) -> Self:

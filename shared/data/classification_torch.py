@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from shared.data.classification import ClassificationRecord, ClassificationSet
 from shared.data.loading import load_image
 from shared.data.transforms import Augmentation, sample_generator
+from shared.data.windows import WindowPolicy, cut_window, refuse_unplaced
 from shared.vision.letterbox import PAD_VALUE, letterbox
 
 _CACHE_SHARE = 0.7  # of the free memory; the rest is for the training itself
@@ -53,12 +54,14 @@ class ClassificationDataset(Dataset[ClassificationSample]):
         image_size: tuple[int, int],
         *,
         augmentation: Augmentation | None = None,
+        windows: WindowPolicy | None = None,
         seed: int = 0,
         cache: Literal["none", "ram"] = "none",
         on_image: Callable[[], None] | None = None,
     ) -> None:
         """Take `dataset` for a network with input `image_size` (height, width) in pixels.
 
+        windows: cut one from each letterboxed picture, another in every epoch, and label it by what it shows.
         cache "ram" decodes and letterboxes everything here, once, calling `on_image` after each picture, and
         keeps it as uint8, grey pictures in one channel; processes forked later share it. Raises MemoryError
         where that would not fit and DatasetUnreadable for a picture that cannot be used.
@@ -66,6 +69,9 @@ class ClassificationDataset(Dataset[ClassificationSample]):
         self.dataset = dataset
         self.image_size = image_size
         self.augmentation = augmentation
+        self.windows = windows
+        if windows is not None:
+            refuse_unplaced(dataset, windows, image_size)
         self.seed = seed
         self._epoch = multiprocessing.RawValue("q", 0)
         self._cache = _fill_cache(dataset.records, image_size, on_image) if cache == "ram" else None
@@ -83,12 +89,15 @@ class ClassificationDataset(Dataset[ClassificationSample]):
             image = _letterboxed(record, self.image_size)
         else:
             image = _three_channels(self._cache[index])
+        labels = record.labels
+        rng = sample_generator(self.seed, self._epoch.value, index)
+        if self.windows is not None:
+            image, labels = cut_window(image, record, self.windows, rng)
         if self.augmentation is not None:
-            rng = sample_generator(self.seed, self._epoch.value, index)
             image, _, _ = self.augmentation(image, _NO_BOXES, _NO_ROWS, rng)
         return ClassificationSample(
             image=torch.tensor(image),  # a copy: the cache stays as it is
-            labels=torch.from_numpy(record.labels.astype(np.float32)),
+            labels=torch.from_numpy(labels.astype(np.float32)),
             index=index,
         )
 

@@ -11,6 +11,10 @@ def _convnext(name: str, summary: str) -> Entry:
     return Entry(f"shared.models.convnext:{name}", summary, task="classification")
 
 
+def _resnet(name: str, summary: str) -> Entry:
+    return Entry(f"shared.models.resnet:{name}", summary, task="classification")
+
+
 ARCHITECTURES = Registry(
     "architecture",
     {
@@ -30,10 +34,13 @@ ARCHITECTURES = Registry(
         "convnext_zepto_cbam": _convnext(
             "convnext_zepto_cbam", "The smallest ConvNeXt with attention after stages 3 and 4."
         ),
-        "resnet50": Entry(
-            "shared.models.resnet:resnet50",
-            "ResNet-50: 23.5 M parameters, standard weights load from a file.",
-            task="classification",
+        "resnet50": _resnet("resnet50", "ResNet-50: 23.5 M parameters, standard weights load from a file."),
+        "resnet18_slim": _resnet(
+            "resnet18_slim",
+            "ResNet-18 of a quarter of the width: 0.7 M parameters, learns from scratch.",
+        ),
+        "resnet18_slim_cbam": _resnet(
+            "resnet18_slim_cbam", "The slim ResNet-18 with attention after stages 3 and 4."
         ),
         "person_grid": Entry(
             "shared.families.person.network:PersonNetwork",

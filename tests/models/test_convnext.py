@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from shared.models.architectures import ARCHITECTURES
 from shared.models.classifier import IMAGENET_MEAN, IMAGENET_STD, ClassifierSpec
 from shared.models.convnext import Block, LayerNorm2d, StochasticDepth, convnext_tiny, convnext_tiny_cbam
-from shared.models.resnet import ResNet
+from shared.models.resnet import Bottleneck, ResNet
 
 
 def count(module):
@@ -18,7 +18,7 @@ def small(name="convnext_zepto_cbam", **options):
     torch.manual_seed(0)
     spec = ClassifierSpec(**{"classes": 4, "layer_scale": 0.3, **options})
     if name == "resnet":  # one block a stage: the same code in a quarter of the time
-        return ResNet((1, 1, 1, 1), spec).eval()
+        return ResNet(Bottleneck, (1, 1, 1, 1), spec).eval()
     return ARCHITECTURES.load(name)(spec).eval()
 
 

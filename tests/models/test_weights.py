@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from shared.models.classifier import ClassifierSpec
 from shared.models.convnext import convnext_tiny, convnext_zepto, convnext_zepto_cbam
-from shared.models.resnet import ResNet, resnet50
+from shared.models.resnet import Bottleneck, ResNet, resnet50
 from shared.models.weights import WeightsError, load_trunk_weights
 
 HEAD = ("classifier.2.weight", "classifier.2.bias")
@@ -144,7 +144,7 @@ def refused(tmp_path, content, network):
 
 
 def test_another_kind_of_network_is_refused_with_the_first_mismatch(tmp_path):
-    content = ResNet((1, 1, 1, 1), ClassifierSpec(classes=10)).state_dict()
+    content = ResNet(Bottleneck, (1, 1, 1, 1), ClassifierSpec(classes=10)).state_dict()
     message = refused(tmp_path, content, zepto())
     assert "fits another network (torchvision names): 0 of the 108 tensors" in message
     assert "the first that is not: features.0.0.weight" in message

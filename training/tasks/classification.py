@@ -28,6 +28,7 @@ from shared.data.formats.classification import find_classification_splits
 from shared.data.split_file import describe_parts, read_split_file, write_split_file
 from shared.data.splits import Splits
 from shared.data.transforms import build_augmentation
+from shared.data.windows import WindowPolicy
 from shared.families.family import ClassificationFamily
 from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
 from shared.models.weights import load_trunk_weights
@@ -77,13 +78,19 @@ class ClassificationTask:
         size: tuple[int, int],
         *,
         augmentation: AugmentationConfig | None = None,
+        windows: DataConfig | None = None,
         seed: int = 0,
         cache: Any = "none",
         on_image: Callable[[], None] | None = None,
     ) -> ClassificationDataset:
         changes = build_augmentation(augmentation) if augmentation else None
+        cut = (
+            WindowPolicy(windows.window_size, windows.window_focus)
+            if windows and windows.window_size
+            else None
+        )
         return ClassificationDataset(
-            part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image
+            part, size, augmentation=changes, windows=cut, seed=seed, cache=cache, on_image=on_image
         )
 
     def training_collate(

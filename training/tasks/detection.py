@@ -81,10 +81,13 @@ class DetectionTask:
         size: tuple[int, int],
         *,
         augmentation: AugmentationConfig | None = None,
+        windows: DataConfig | None = None,
         seed: int = 0,
         cache: Any = "none",
         on_image: Callable[[], None] | None = None,
     ) -> DetectionDataset:
+        if windows and windows.window:
+            raise DataUnusable("data.window cuts windows for classification; a detector takes whole pictures")
         changes = build_augmentation(augmentation) if augmentation else None
         return DetectionDataset(part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image)
 
