@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.detector.dataplane.in_flight import InFlight
+from services.detector.dataplane.pace import Pace
 from services.detector.dataplane.problems import (
     Draining,
     InferenceFailed,
@@ -40,7 +41,8 @@ Run = Callable[[Tensors], Tensors]
 class BatchPolicy:
     """How work is gathered. A run takes at most `max_batch` rows; one piece of work may bring `max_rows`,
     which is run in parts where it is more than that. `queue_size` counts rows. Above `queue_s` seconds of
-    foreseen wait the queue is full however short it is; None leaves it to its size."""
+    foreseen wait the queue is full however short it is, if each thread has something waiting; None leaves it
+    to its size."""
 
     max_batch: int = 1
     max_delay_s: float = 0.0
@@ -90,7 +92,7 @@ class Batcher:
         gathers = policy.max_batch > 1 and policy.max_delay_s > 0
         self._forming: AbstractContextManager[object] = threading.Lock() if gathers else nullcontext()
         self._closing = False
-        self._seconds_per_row = 0.0  # of one thread; moving average
+        self._pace = Pace()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
             for number in range(policy.instances)
@@ -104,12 +106,21 @@ class Batcher:
         return self._line.rows
 
     def refuse_if_full(self, count: int = 1) -> None:
-        """Raise QueueFull where `count` more rows would not fit now; nothing is reserved."""
+        """Raise QueueFull where `count` more rows would not fit now; nothing is reserved.
+
+        One request always fits where nothing waits: it could never be sent otherwise.
+        """
         policy, depth = self._policy, self._line.rows
-        wait_s = depth * self._seconds_per_row / policy.instances  # as long as the first of `count` would
-        if depth + count > policy.queue_size:
+        # As long as the first of `count` would wait.
+        wait_s = depth * self._pace.seconds_per_row / policy.instances
+        if depth and depth + count > policy.queue_size:
             room = f"its queue holds {policy.queue_size}"
-        elif policy.queue_s is not None and wait_s > policy.queue_s and depth >= policy.instances:
+        elif (
+            policy.queue_s is not None
+            and wait_s > policy.queue_s
+            and depth >= policy.instances
+            and self._pace.is_sure
+        ):
             room = f"take {wait_s:.1f} s, more than the {policy.queue_s:g} s that a queue may take"
         else:
             return
@@ -226,7 +237,7 @@ class Batcher:
         # What has other sizes in its free dimensions cannot share a run; for most graphs there is one group.
         for group in same_shapes(prepared):
             self._compute(group, reason, taken_at, time.monotonic())
-        self._learn_pace((time.monotonic() - taken_at) / sum(ticket.rows for ticket in batch))
+        self._pace.measured((time.monotonic() - taken_at) / sum(ticket.rows for ticket in batch))
 
     def _compute(
         self, group: list[tuple[Ticket, Tensors]], reason: str, taken_at: float, prepared_at: float
@@ -319,12 +330,6 @@ class Batcher:
             self.statistics.failed(waited_s)
         self._metrics.drop(reason)
         self._in_flight.leave()
-
-    def _learn_pace(self, seconds_per_row: float) -> None:
-        # Threads may overwrite each other's step; it only informs Retry-After.
-        if self._seconds_per_row:
-            seconds_per_row = self._seconds_per_row + 0.1 * (seconds_per_row - self._seconds_per_row)
-        self._seconds_per_row = seconds_per_row
 
 
 def queue_deadline_exceeded(ticket: Ticket) -> QueueDeadlineExceeded:

@@ -33,8 +33,8 @@ class WaitingLine:
         return True
 
     def oldest_at(self) -> float:
-        """Return when the first of the next batch came, in time.monotonic(); there has to be one."""
-        return self._tickets[0].submitted_at
+        """Return when the one that has waited longest came, in time.monotonic(); there has to be one."""
+        return min(ticket.submitted_at for ticket in self._tickets)
 
     def fills(self, max_rows: int) -> bool:
         """Return whether waiting longer could not add to a batch of at most `max_rows` rows."""

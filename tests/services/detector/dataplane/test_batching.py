@@ -262,6 +262,20 @@ def test_a_lone_picture_leaves_after_the_delay_and_not_before() -> None:
     assert queue.close(10)
 
 
+def test_those_that_come_first_by_priority_do_not_lengthen_the_delay_of_who_waits() -> None:
+    run = Recorder()
+    run.gate.set()
+    queue = batcher(run, max_batch=50, max_delay_s=0.3)
+    started = time.monotonic()
+    (usual,) = queue.submit([Rows(1)], wait_s=10)
+    while not usual.future.done() and time.monotonic() - started < 2:
+        queue.submit([Rows(2)], wait_s=10, priority=1)
+        time.sleep(0.1)
+    assert value(usual) == [2.0]
+    assert time.monotonic() - started < 1
+    assert queue.close(10)
+
+
 def test_pictures_that_come_within_the_delay_share_a_batch_even_with_idle_threads() -> None:
     run = Recorder()
     run.gate.set()
@@ -329,7 +343,7 @@ def test_what_would_wait_longer_than_a_queue_may_take_is_refused_by_the_measured
     gate = threading.Event()
     gate.set()
     queue = batcher(run, queue_s=0.12, queue_size=100)
-    for ticket in queue.submit([Rows(1), Rows(2)], wait_s=10):  # a twentieth of a second each
+    for ticket in queue.submit([Rows(1)] * 5, wait_s=10):  # a twentieth of a second each
         value(ticket)
     gate.clear()
     tickets: list[Ticket[Any]] = []
@@ -344,6 +358,32 @@ def test_what_would_wait_longer_than_a_queue_may_take_is_refused_by_the_measured
     assert refusal.value.headers["Retry-After"] == "1"
     gate.set()
     assert len([value(ticket) for ticket in tickets]) == len(tickets)
+    assert queue.close(10)
+
+
+def test_a_slow_first_run_and_one_slow_picture_later_refuse_nobody() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        time.sleep(0.3 if inputs["x"][0, 0] else 0.0)
+        return {"y": inputs["x"]}
+
+    queue = batcher(run, queue_s=0.1, queue_size=100)
+    value(queue.submit([Rows(1)], wait_s=10)[0])  # cold
+    for _ in range(20):  # by a pace of 0.3 s each, the second of them would wait too long
+        for ticket in [queue.submit([Rows(0)], wait_s=10)[0] for _ in range(4)]:
+            value(ticket)
+    value(queue.submit([Rows(1)], wait_s=10)[0])
+    for ticket in [queue.submit([Rows(0)], wait_s=10)[0] for _ in range(20)]:
+        value(ticket)
+    assert queue.close(10)
+
+
+def test_several_pictures_in_one_request_fit_a_queue_where_nothing_waits() -> None:
+    run = Recorder()
+    queue = batcher(run, queue_size=2, queue_s=0.001)
+    run.gate.set()
+    for _ in range(6):  # the pace is known and slow from the second round on
+        tickets = queue.submit([Rows(number) for number in range(4)], wait_s=10)
+        assert [value(ticket) for ticket in tickets] == [[0.0], [2.0], [4.0], [6.0]]
     assert queue.close(10)
 
 
