@@ -82,7 +82,7 @@ def fit(
         splits.train,
         size,
         augmentation=config.augmentation,
-        windows=data,
+        sampling=data,
         seed=config.seed,
         cache=data.cache,
         on_image=stop_while_loading,

@@ -43,6 +43,13 @@ class DataConfig(Section):
     window_focus: float = Field(
         0.6, ge=0, le=1, description="Share of windows laid over a class, where the image holds any."
     )
+    repeat_rare: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Classification: images whose classes are in a smaller share of all than this are drawn "
+        "more often, by the root of how much rarer (repeat factor sampling); 0: every image once.",
+    )
     num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
 

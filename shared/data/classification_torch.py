@@ -129,21 +129,22 @@ def _three_channels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _fill_cache(
     records: list[ClassificationRecord], size: tuple[int, int], on_image: Callable[[], None] | None
 ) -> list[NDArray[np.uint8]]:
-    """Return all pictures letterboxed, uint8 [H, W] or [H, W, 3]."""
-    cache: list[NDArray[np.uint8]] = []
+    """Return all pictures letterboxed, uint8 [H, W] or [H, W, 3]; repeats of a record share one."""
+    unique = list({id(record): record for record in records}.values())
+    cache: dict[int, NDArray[np.uint8]] = {}
 
     def load(record: ClassificationRecord) -> NDArray[np.uint8]:
         return _one_channel_if_grey(_letterboxed(record, size))
 
     with ThreadPoolExecutor(max_workers=psutil.cpu_count() or 1) as pool:  # decoding releases the lock
-        for start in range(0, len(records), _LOOK_EVERY):
-            part = records[start : start + _LOOK_EVERY]
-            for image in pool.map(load, part):
-                cache.append(image)
+        for start in range(0, len(unique), _LOOK_EVERY):
+            part = unique[start : start + _LOOK_EVERY]
+            for record, image in zip(part, pool.map(load, part), strict=True):
+                cache[id(record)] = image
                 if on_image:
                     on_image()
-            _refuse_if_too_large(cache, len(records), size)
-    return cache
+            _refuse_if_too_large(list(cache.values()), len(unique), size)
+    return [cache[id(record)] for record in records]
 
 
 def _refuse_if_too_large(cache: list[NDArray[np.uint8]], count: int, size: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ from shared.data.classification_torch import (
     collate_classification,
 )
 from shared.data.formats.classification import find_classification_splits
+from shared.data.rare_classes import repeat_rare
 from shared.data.split_file import describe_parts, read_split_file, write_split_file
 from shared.data.splits import Splits
 from shared.data.transforms import build_augmentation
@@ -78,19 +79,19 @@ class ClassificationTask:
         size: tuple[int, int],
         *,
         augmentation: AugmentationConfig | None = None,
-        windows: DataConfig | None = None,
+        sampling: DataConfig | None = None,
         seed: int = 0,
         cache: Any = "none",
         on_image: Callable[[], None] | None = None,
     ) -> ClassificationDataset:
         changes = build_augmentation(augmentation) if augmentation else None
-        cut = (
-            WindowPolicy(windows.window_size, windows.window_focus)
-            if windows and windows.window_size
-            else None
-        )
+        windows = None
+        if sampling and sampling.repeat_rare:
+            part = repeat_rare(part, sampling.repeat_rare, seed)
+        if sampling and sampling.window_size:
+            windows = WindowPolicy(sampling.window_size, sampling.window_focus)
         return ClassificationDataset(
-            part, size, augmentation=changes, windows=cut, seed=seed, cache=cache, on_image=on_image
+            part, size, augmentation=changes, windows=windows, seed=seed, cache=cache, on_image=on_image
         )
 
     def training_collate(

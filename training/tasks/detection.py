@@ -81,13 +81,15 @@ class DetectionTask:
         size: tuple[int, int],
         *,
         augmentation: AugmentationConfig | None = None,
-        windows: DataConfig | None = None,
+        sampling: DataConfig | None = None,
         seed: int = 0,
         cache: Any = "none",
         on_image: Callable[[], None] | None = None,
     ) -> DetectionDataset:
-        if windows and windows.window:
-            raise DataUnusable("data.window cuts windows for classification; a detector takes whole pictures")
+        if sampling and (sampling.window or sampling.repeat_rare):
+            raise DataUnusable(
+                "data.window and data.repeat_rare are for classification; a detector takes pictures whole"
+            )
         changes = build_augmentation(augmentation) if augmentation else None
         return DetectionDataset(part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image)
 

@@ -75,14 +75,14 @@ class TrainingTask(Protocol):
         size: tuple[int, int],
         *,
         augmentation: AugmentationConfig | None = None,
-        windows: DataConfig | None = None,
+        sampling: DataConfig | None = None,
         seed: int = 0,
         cache: Any = "none",
         on_image: Callable[[], None] | None = None,
     ) -> Any:
         """Return the torch Dataset, with `set_epoch`, of one split's pictures at `size` (height, width).
 
-        `windows` says how training cuts windows from them, where it asks for any.
+        `sampling` says how training draws from them; without it each is taken once and whole.
         """
 
     def training_collate(self, family: Any, model_config: Any) -> Callable[[list[Any]], TrainingBatch]:
