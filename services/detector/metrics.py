@@ -1,5 +1,7 @@
 """The detector's own metrics; those of the HTTP shell are in shared.core.telemetry."""
 
+import threading
+from collections import Counter as Multiset
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -46,6 +48,9 @@ class DetectorMetrics:
     """Defines the metrics in `registry`; a version is labelled by its number, never by an alias."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._copies: Multiset[tuple[str, int]] = Multiset()  # of each version that are loaded
+
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(
                 f"sightline_detector_{name}", text, ["model", "version"], buckets=buckets, registry=registry
@@ -133,15 +138,22 @@ class DetectorMetrics:
 
     def loaded(self, model: str, version: int, provider: str, duration_s: float, *, fell_back: bool) -> None:
         """Record that a version is loaded and warm, and whether `provider` is another than was asked for."""
-        self._loaded.labels(model, str(version), provider).set(1)
-        self._fallback.labels(model, str(version)).set(fell_back)
+        with self._lock:
+            self._copies[model, version] += 1
+            self._loaded.labels(model, str(version), provider).set(1)
+            self._fallback.labels(model, str(version)).set(fell_back)
         self._load_seconds.labels(model).observe(duration_s)
 
     def unloaded(self, model: str, version: int, provider: str) -> None:
-        """Record that a version is gone."""
-        self._loaded.remove(model, str(version), provider)
-        self._fallback.remove(model, str(version))
-        self._queue_depth.remove(model, str(version))
+        """Record that a version is gone; one that was loaded again while it ended keeps its metrics."""
+        with self._lock:
+            self._copies[model, version] -= 1
+            if self._copies[model, version] > 0:
+                return
+            del self._copies[model, version]
+            self._loaded.remove(model, str(version), provider)
+            self._fallback.remove(model, str(version))
+            self._queue_depth.remove(model, str(version))
 
     def load_failed(self, model: str, version: int, reason: str) -> None:
         """Record that an attempt to load a version failed."""

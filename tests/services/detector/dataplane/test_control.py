@@ -91,6 +91,26 @@ def test_unloading_waits_for_the_last_request(plane: Plane) -> None:
     assert plane.metrics.get_sample_value("sightline_detector_version_loaded", labels) is None
 
 
+def test_a_version_that_comes_back_before_its_last_request_ended_keeps_its_metrics(
+    plane: Plane, repository: ModelRepository
+) -> None:
+    with plane.registry.lease("tiny"):
+        add_tiny_version(repository)
+        plane.watcher.scan()
+        repository.promote("tiny", 1)
+        plane.watcher.scan()
+        assert version_of(plane) == 1  # a second copy: the first is on its way out
+    plane.watcher.scan()
+    labels = {"model": "tiny", "version": "1"}
+    assert plane.metrics.get_sample_value("sightline_detector_queue_depth", labels) == 0
+    assert plane.metrics.get_sample_value("sightline_detector_provider_fallback", labels) == 0
+    provider = {"provider": "CPUExecutionProvider"}
+    assert plane.metrics.get_sample_value("sightline_detector_version_loaded", labels | provider) == 1
+    assert plane.metrics.get_sample_value("sightline_detector_queue_depth", labels | {"version": "2"}) is None
+    plane.control.unload("tiny")
+    assert plane.metrics.get_sample_value("sightline_detector_queue_depth", labels) is None
+
+
 def test_once_the_server_stops_nothing_is_loaded_any_more(repository: ModelRepository) -> None:
     with data_plane(repository) as plane:
         until(lambda: plane.watcher.scanned)
