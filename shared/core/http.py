@@ -228,7 +228,8 @@ def _operations(ready: Ready, warnings: Ready) -> APIRouter:
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    response: Response = request.app.state.respond(request.url.path, request.state.request_id, problem)
+    # Not request.url: that escapes some characters and drops others, and the shell knows only the scope's.
+    response: Response = request.app.state.respond(request.scope["path"], request.state.request_id, problem)
     return response
 
 

@@ -140,7 +140,7 @@ def batch_answer(
 ) -> Response:
     """Return the JSON about several pictures; one that failed has its problem in its place."""
     results = [
-        {"problem": problem_document(request.url.path, request.state.request_id, outcome)}
+        {"problem": problem_document(request.scope["path"], request.state.request_id, outcome)}
         if isinstance(outcome, Problem)
         else {**describe(outcome[0]), "timing_ms": timing_ms(outcome[1])}
         for outcome in found

@@ -87,7 +87,7 @@ async def _read_form(request: Request, query: F, *, field: str, max_pictures: in
 
 
 def _batch_path(request: Request) -> str:
-    return f"…/{request.url.path.rpartition('/')[2]}/batch"
+    return f"…/{request.scope['path'].rpartition('/')[2]}/batch"
 
 
 async def _read_fields(
