@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from fastapi import Request
 
 from services.detector.dataplane.registry import LoadedVersion
+from services.detector.metrics import VersionMetrics
 from services.detector.state import detector_of
 from shared.core.problems import QueueFull
 
@@ -16,19 +17,32 @@ def admitted(
     model: str,
     version: str | None,
     check: Callable[[LoadedVersion], object] = lambda _: None,
-) -> Iterator[None]:
+) -> Iterator[Callable[[int], None]]:
     """Refuse a request whose model cannot answer, whose queue is full or whose body memory has no room for.
 
-    The memory is held until the block ends. `check` may raise its own problem with the version.
+    The memory is held until the block ends, and with it so many bytes more as what this yields is called with
+    (it raises QueueFull, too). `check` may raise its own problem with the version.
     """
     detector = detector_of(request)
     with contextlib.ExitStack() as held:
         with detector.registry.lease(model, version) as loaded:
             check(loaded)
-            try:
+            metrics = loaded.metrics
+            with _counting_refusals(metrics):
                 loaded.batcher.refuse_if_full()
                 held.enter_context(detector.body_budget.hold(request))
-            except QueueFull as problem:
-                loaded.metrics.count(problem.code)
-                raise
+
+        def hold_more(size_bytes: int) -> None:
+            with _counting_refusals(metrics):
+                held.enter_context(detector.body_budget.hold_bytes(size_bytes))
+
+        yield hold_more
+
+
+@contextlib.contextmanager
+def _counting_refusals(metrics: VersionMetrics) -> Iterator[None]:
+    try:
         yield
+    except QueueFull as problem:
+        metrics.count(problem.code)
+        raise

@@ -1,7 +1,6 @@
 """Inference: tensors or encoded pictures in, tensors out."""
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -95,13 +94,13 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
     detector = detector_of(request)
     coding = request.headers.get("content-encoding")
     encoded = encoding.is_encoded(coding)
-    with admitted(request, model, version), contextlib.ExitStack() as held:
+    with admitted(request, model, version) as hold_more:
         body = await request.body()
         if encoded:
             # In a thread, however small it is: it may grow to the limit.
             limit = detector.settings.max_body_bytes
             body = await asyncio.to_thread(encoding.decompress, body, str(coding), limit)
-            held.enter_context(detector.body_budget.hold_bytes(len(body)))
+            hold_more(len(body))
         return await _answer(request, detector, model, version, body)
 
 

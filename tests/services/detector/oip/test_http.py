@@ -303,3 +303,4 @@ def test_decompressed_bytes_count_against_the_memory_for_bodies(repository: Mode
         refused = served.client.post(INFER, content=packed, headers={"Content-Encoding": "gzip"})
         assert "bytes are held already" in error_of(refused, 429)
         assert int(refused.headers["retry-after"]) >= 1
+        assert served.metric("sightline_detector_requests_total", outcome="queue_full") == 1
