@@ -119,6 +119,7 @@ class RepositoryWatcher:
         with self._acting:
             self._registry.hold(name, True)
             self._unloaded.add(name)
+            self._retries.pop(name, None)
             self._registry.serve(name, {})
             self._registry.note_failure(name, {})
             self._metrics.live(name, None)
