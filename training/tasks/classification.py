@@ -36,6 +36,7 @@ from shared.models.weights import load_trunk_weights
 from training.errors import DataUnusable, ResumeMismatch
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
+from training.tasks.classification_intervals import Answers, intervals
 from training.tasks.task import Criterion, Evaluation, TrainingBatch
 
 _PLAIN_THRESHOLD = 0.5  # what thresholds chosen on a split are compared with
@@ -161,7 +162,11 @@ class ClassificationTask:
         result = evaluator.compute(chosen)
         plain = evaluator.compute(_PLAIN_THRESHOLD)
         per_class = result.pop("per_class")
-        curves = {"per_class": result.pop("curves"), "undefined": result.pop("undefined")}
+        curves = {
+            "per_class": result.pop("curves"),
+            "undefined": result.pop("undefined"),
+            "answers": Answers(probabilities, labels, [record.group for record in records]),
+        }
         numbers = {
             "loss": float(np.average(losses, weights=sizes)),
             **result,
@@ -216,6 +221,10 @@ class ClassificationTask:
         return {
             "thresholds": thresholds,
             "undefined": {split: evaluation.curves["undefined"] for split, evaluation in evaluations.items()},
+            "intervals": {
+                split: intervals(evaluation.curves["answers"], thresholds or [])
+                for split, evaluation in evaluations.items()
+            },
             "per_class": {
                 split: {
                     name: {**numbers, "training_images": counts[name]}
