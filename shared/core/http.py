@@ -23,7 +23,7 @@ from shared.core.problems import (
 )
 from shared.core.request_spans import RequestSpans
 from shared.core.settings import CommonSettings
-from shared.core.shell import OPEN_PATHS, BodyTimeout, ClientGone, HttpShell
+from shared.core.shell import OPEN_PATHS, BodyTimeout, ClientGone, CrossSite, HttpShell
 from shared.core.telemetry import http_metrics, new_registry
 from shared.core.tracing import tracer_of
 
@@ -180,14 +180,16 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         for path, operations in document["paths"].items():
             if path not in OPEN_PATHS:
-                for operation in operations.values():
-                    _add_problems(operation, responder.form(path))
+                for method, operation in operations.items():
+                    _add_problems(method, operation, responder.form(path))
     return app.openapi_schema or {}
 
 
-def _add_problems(operation: dict[str, Any], form: ErrorForm) -> None:
+def _add_problems(method: str, operation: dict[str, Any], form: ErrorForm) -> None:
     responses = operation["responses"]
     possible: list[type[Problem]] = [Unauthorized, Problem]
+    if method != "get":
+        possible.append(CrossSite)
     if "requestBody" in operation:
         possible += [BadRequest, BodyTimeout, PayloadTooLarge]
     if "application/json" in responses.get("422", {}).get("content", {}):  # FastAPI's own description

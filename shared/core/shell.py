@@ -21,6 +21,7 @@ from shared.core.telemetry import HttpMetrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
 _QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 logger = get_logger(__name__)
@@ -28,6 +29,10 @@ logger = get_logger(__name__)
 
 class BodyTimeout(Problem):
     status, code, title = 408, "body_timeout", "Body did not arrive"
+
+
+class CrossSite(Problem):
+    status, code, title = 403, "cross_site", "Sent by another site's page"
 
 
 class ClientGone(Exception):
@@ -91,7 +96,7 @@ class HttpShell:
 
         with self._in_flight.track_inprogress():
             try:
-                self._admit(scope["path"], headers)
+                self._admit(scope["method"], scope["path"], headers)
                 await self._app(scope, self._limited(receive, headers), send_with_id)
             except Problem as problem:
                 if status:
@@ -108,7 +113,11 @@ class HttpShell:
                 self._count(scope, status, time.perf_counter() - started)
                 structlog.contextvars.unbind_contextvars("request_id")
 
-    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
+    def _admit(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        # A browser asks no leave for a plain POST, and a server on this machine need not have keys: without
+        # this, any page that somebody opens could unload a model (Fetch Metadata Request Headers, W3C).
+        if headers.get(b"sec-fetch-site") == b"cross-site" and method not in _SAFE_METHODS:
+            raise CrossSite(f"a browser sent this {method} for a page of another site; call it otherwise")
         if path not in OPEN_PATHS and not self._keys.accepts(key_from_headers(headers)):
             raise Unauthorized(
                 "send a valid key in X-API-Key, or as Authorization: Bearer",

@@ -203,6 +203,18 @@ async def test_the_openapi_document_states_problems_as_what_they_are(client: htt
     assert "HTTPValidationError" not in str(document)
 
 
+async def test_another_sites_page_may_follow_links_and_nothing_else(client: httpx.AsyncClient) -> None:
+    from_elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "http://elsewhere.example"}
+    refused = await client.post("/v1/bytes/a", content=b"abc", headers=from_elsewhere)
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:sightline:problem:cross_site")
+    assert "access-control-allow-origin" not in refused.headers
+    for own in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+        assert (await client.post("/v1/bytes/a", content=b"abc", headers=own)).status_code == 200
+    followed_link = await client.get("/livez", headers={"Sec-Fetch-Site": "cross-site"})
+    assert followed_link.status_code == 200
+    assert "access-control-allow-origin" not in followed_link.headers
+
+
 def test_a_websocket_is_refused_whatever_routes_there_are(app: FastAPI) -> None:
     @app.websocket("/v1/socket")
     async def accept(socket: WebSocket) -> None:

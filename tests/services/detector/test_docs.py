@@ -84,10 +84,10 @@ def test_every_error_stands_in_the_table_with_its_status() -> None:
 @pytest.mark.parametrize(
     ("path", "statuses"),
     [
-        ("/v1/models/{model}/detect", "200 400 401 404 406 408 409 413 415 422 429 500 503 504"),
-        ("/v1/models/{model}/detect/batch", "200 400 401 404 408 409 413 415 422 429 500 503"),
-        ("/v1/models/{model}/classify", "200 400 401 404 406 408 409 413 415 422 429 500 503 504"),
-        ("/v1/models/{model}/classify/batch", "200 400 401 404 408 409 413 415 422 429 500 503"),
+        ("/v1/models/{model}/detect", "200 400 401 403 404 406 408 409 413 415 422 429 500 503 504"),
+        ("/v1/models/{model}/detect/batch", "200 400 401 403 404 408 409 413 415 422 429 500 503"),
+        ("/v1/models/{model}/classify", "200 400 401 403 404 406 408 409 413 415 422 429 500 503 504"),
+        ("/v1/models/{model}/classify/batch", "200 400 401 403 404 408 409 413 415 422 429 500 503"),
     ],
 )
 def test_openapi_states_every_status_as_a_problem_document(path: str, statuses: str) -> None:

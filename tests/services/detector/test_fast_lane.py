@@ -79,6 +79,15 @@ def test_refusals_are_the_same_on_both_ways(
     assert without_times(fast) == without_times(slow)
 
 
+def test_what_the_shell_refuses_never_reaches_the_lane(served: Served, taken: list[str]) -> None:
+    from_elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    assert served.client.post(DETECT, content=PICTURE, headers=from_elsewhere).status_code == 403
+    unload = "/v2/repository/models/tiny/unload"
+    assert served.client.post(unload, headers=from_elsewhere).status_code == 403
+    assert served.client.post(DETECT, content=PICTURE).status_code == 200
+    assert taken == []
+
+
 def test_requests_are_counted_under_their_route(served: Served) -> None:
     route = {"route": "/v1/models/{model}/detect", "method": "POST", "status": "200"}
     before = served.metric("sightline_http_requests_total", **route)

@@ -72,6 +72,7 @@ def test_openapi_states_every_error_in_the_protocols_form() -> None:
         "200",
         "400",
         "401",
+        "403",
         "404",
         "408",
         "409",
