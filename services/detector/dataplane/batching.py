@@ -1,40 +1,28 @@
 """One bounded queue per loaded version, and the threads that take work from it in batches.
 
-A thread does everything for the work it took: prepare, run, finish. With batches of one, the default on
-a CPU, a picture therefore never changes threads between its arrival and its answer.
+A thread does everything for the work it took (computing.py): prepare, run, finish. With batches of one,
+the default on a CPU, a picture therefore never changes threads between its arrival and its answer.
 """
 
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
+from services.detector.dataplane.computing import Compute, Run
 from services.detector.dataplane.in_flight import InFlight
-from services.detector.dataplane.pace import Pace
-from services.detector.dataplane.problems import (
-    Draining,
-    InferenceFailed,
-    QueueDeadlineExceeded,
-    TooManyRows,
-)
-from services.detector.dataplane.rows import chunks, joined, row_ranges, rows_of, same_shapes
-from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.problems import Draining, QueueDeadlineExceeded, TooManyRows
 from services.detector.dataplane.statistics import Statistics
 from services.detector.dataplane.waiting_line import WaitingLine
-from services.detector.dataplane.work import USUAL_LEVEL, DropReason, Ticket, Timing, Work
+from services.detector.dataplane.work import USUAL_LEVEL, DropReason, Ticket, Work
 from services.detector.metrics import VersionMetrics
-from shared.core.logging import get_logger
-from shared.core.problems import Problem, QueueFull
-
-logger = get_logger(__name__)
+from shared.core.problems import QueueFull
 
 R = TypeVar("R")
-
-Run = Callable[[Tensors], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +65,20 @@ class Batcher:
         statistics: Statistics | None = None,
     ) -> None:
         self._name = name
-        self._run = run
-        self._run_alone = run_alone
         self._policy = policy
         self._metrics = metrics
-        self._decode_pool = decode_pool
         self._in_flight = in_flight or InFlight()
         self.statistics = statistics or Statistics()
+        self._compute = Compute(
+            name,
+            run,
+            policy.max_batch,
+            metrics,
+            self.statistics,
+            self._in_flight,
+            decode_pool=decode_pool,
+            run_alone=run_alone,
+        )
         self._line = WaitingLine()
         self._arrivals = itertools.count()
         self._changed = threading.Condition()
@@ -92,7 +87,6 @@ class Batcher:
         gathers = policy.max_batch > 1 and policy.max_delay_s > 0
         self._forming: AbstractContextManager[object] = threading.Lock() if gathers else nullcontext()
         self._closing = False
-        self._pace = Pace()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
             for number in range(policy.instances)
@@ -112,14 +106,14 @@ class Batcher:
         """
         policy, depth = self._policy, self._line.rows
         # As long as the first of `count` would wait.
-        wait_s = depth * self._pace.seconds_per_row / policy.instances
+        wait_s = depth * self._compute.pace.seconds_per_row / policy.instances
         if depth and depth + count > policy.queue_size:
             room = f"its queue holds {policy.queue_size}"
         elif (
             policy.queue_s is not None
             and wait_s > policy.queue_s
             and depth >= policy.instances
-            and self._pace.is_sure
+            and self._compute.pace.is_sure
         ):
             room = f"take {wait_s:.1f} s, more than the {policy.queue_s:g} s that a queue may take"
         else:
@@ -169,7 +163,7 @@ class Batcher:
                     ticket.dropped = reason
                 return False
             self._metrics.queue_depth.set(self._line.rows)
-        self._count_dropped(ticket, reason)
+        self._compute.dropped(ticket, reason)
         return True
 
     def close(self, timeout_s: float) -> bool:
@@ -186,7 +180,7 @@ class Batcher:
         with self._changed:
             left = self._line.take_all()
         for ticket in left:
-            self._count_dropped(ticket, "drain")
+            self._compute.dropped(ticket, "drain")
             ticket.future.set_exception(Draining("the server stopped before this picture's turn came"))
         return not any(thread.is_alive() for thread in self._threads)
 
@@ -196,7 +190,7 @@ class Batcher:
         while (taken := self._take()) is not None:
             batch, reason = taken
             if batch:
-                self._process(batch, reason)
+                self._compute.process(batch, reason)
 
     def _take(self) -> tuple[list[Ticket], str] | None:
         """Return the next batch and why it left; None once closing and empty. Expired work is answered."""
@@ -209,7 +203,7 @@ class Batcher:
             batch, expired = self._line.take(self._policy.max_batch, time.monotonic())
             self._metrics.queue_depth.set(self._line.rows)
         for ticket in expired:
-            self._count_dropped(ticket, "deadline")
+            self._compute.dropped(ticket, "deadline")
             ticket.future.set_exception(queue_deadline_exceeded(ticket))
         return batch, reason
 
@@ -224,113 +218,6 @@ class Batcher:
             self._changed.wait(remaining_s)
         return "full"
 
-    def _process(self, batch: list[Ticket], reason: str) -> None:
-        taken_at = time.monotonic()
-        prepared: list[tuple[Ticket, Tensors]] = []
-        for ticket, inputs in zip(batch, self._prepare_all(batch), strict=True):
-            if ticket.dropped:
-                self._count_dropped(ticket, ticket.dropped)
-            elif isinstance(inputs, Exception):
-                self._fail(ticket, inputs)
-            else:
-                prepared.append((ticket, inputs))
-        # What has other sizes in its free dimensions cannot share a run; for most graphs there is one group.
-        for group in same_shapes(prepared):
-            self._compute(group, reason, taken_at, time.monotonic())
-        self._pace.measured((time.monotonic() - taken_at) / sum(ticket.rows for ticket in batch))
-
-    def _compute(
-        self, group: list[tuple[Ticket, Tensors]], reason: str, taken_at: float, prepared_at: float
-    ) -> None:
-        tickets = [ticket for ticket, _ in group]
-        inputs_of_each = [inputs for _, inputs in group]
-        run_s: list[tuple[int, float]] = []  # rows and seconds of each run
-        try:
-            outputs = self._run_in_parts(tickets, joined(inputs_of_each), reason, run_s)
-        except Exception as error:  # noqa: BLE001 - whatever the runtime raised is each caller's answer
-            for ticket in tickets:
-                self._fail(ticket, error)
-            return
-        if outputs is None:  # its client went between two parts
-            for ticket in tickets:
-                self._count_dropped(ticket, ticket.dropped or "client_gone")
-            return
-        computed_at = time.monotonic()
-        # Counted before it is answered, so that whoever has the answer finds it counted.
-        for size, seconds in run_s:
-            self.statistics.executed(size, (prepared_at - taken_at) / len(run_s), seconds)
-        for ticket, rows in zip(tickets, row_ranges(inputs_of_each), strict=True):
-            self._finish(ticket, outputs, rows, (taken_at, prepared_at, computed_at), run_s[0][0])
-
-    def _run_in_parts(
-        self, tickets: list[Ticket], inputs: Tensors, reason: str, run_s: list[tuple[int, float]]
-    ) -> Tensors | None:
-        """Return the outputs of all rows, at most max_batch in a run; None once nobody waits for them."""
-        parts: list[Tensors] = []
-        for part in chunks(inputs, self._policy.max_batch):
-            if parts and all(ticket.dropped for ticket in tickets):
-                return None
-            started = time.monotonic()
-            rows = rows_of(part)
-            alone = self._run_alone is not None and self._in_flight.count <= len(tickets)
-            self._metrics.batch(rows, reason, "wide" if alone else "narrow")
-            run = self._run_alone if alone and self._run_alone is not None else self._run
-            parts.append(run(part))
-            run_s.append((rows, time.monotonic() - started))
-        return joined(parts)
-
-    def _prepare_all(self, batch: list[Ticket]) -> list[Tensors | Exception]:
-        if len(batch) == 1 or self._decode_pool is None:
-            return [_prepare(ticket) for ticket in batch]
-        return list(self._decode_pool.map(_prepare, batch))
-
-    def _finish(
-        self,
-        ticket: Ticket,
-        outputs: Tensors,
-        rows: slice,
-        stages_at: tuple[float, float, float],
-        batch_size: int,
-    ) -> None:
-        taken_at, prepared_at, computed_at = stages_at
-        started_at = time.monotonic()
-        try:
-            value = ticket.work.finish({name: tensor[rows] for name, tensor in outputs.items()})
-        except Exception as error:  # noqa: BLE001 - it belongs to this caller alone
-            self._fail(ticket, error)
-            return
-        finished_at = time.monotonic()
-        timing = Timing(
-            queue_s=taken_at - ticket.submitted_at,
-            preprocess_s=prepared_at - taken_at,
-            compute_s=computed_at - prepared_at,
-            postprocess_s=finished_at - started_at,
-        )
-        self._metrics.queue.observe(timing.queue_s)
-        self._metrics.preprocess.observe(timing.preprocess_s)
-        self._metrics.compute.observe(timing.compute_s)
-        self._metrics.postprocess.observe(timing.postprocess_s)
-        self.statistics.succeeded(ticket.rows, finished_at - ticket.submitted_at, timing, batch_size)
-        self._in_flight.leave()
-        ticket.future.set_result((value, timing))
-
-    def _fail(self, ticket: Ticket, error: Exception) -> None:
-        if not isinstance(error, Problem):
-            logger.error("inference failed", model=self._name, error=repr(error), exc_info=error)
-            error = InferenceFailed(f"{self._name} failed on this picture; the server's log says why")
-        self.statistics.failed(time.monotonic() - ticket.submitted_at)
-        self._in_flight.leave()
-        ticket.future.set_exception(error)
-
-    def _count_dropped(self, ticket: Ticket, reason: DropReason) -> None:
-        waited_s = time.monotonic() - ticket.submitted_at
-        if reason == "client_gone":
-            self.statistics.cancelled(waited_s)
-        else:
-            self.statistics.failed(waited_s)
-        self._metrics.drop(reason)
-        self._in_flight.leave()
-
 
 def queue_deadline_exceeded(ticket: Ticket) -> QueueDeadlineExceeded:
     """Return the problem of a ticket whose turn did not come in time."""
@@ -338,13 +225,3 @@ def queue_deadline_exceeded(ticket: Ticket) -> QueueDeadlineExceeded:
     return QueueDeadlineExceeded(
         f"its turn did not come within {allowed_s:g} s; send fewer pictures at once, or try again later"
     )
-
-
-def _prepare(ticket: Ticket) -> Tensors | Exception:
-    try:
-        inputs = ticket.work.prepare()
-        if (rows := rows_of(inputs)) != ticket.rows:
-            return ValueError(f"the work announced {ticket.rows} rows and brought {rows}")
-    except Exception as error:  # noqa: BLE001 - one bad picture must not fail the batch it is in
-        return error
-    return inputs
