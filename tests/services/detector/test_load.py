@@ -61,12 +61,19 @@ def test_a_full_queue_answers_429_with_retry_after_and_the_rest_is_served(
         assert served.metric("sightline_detector_requests_total", outcome="ok") == 3
 
 
-def test_a_batch_that_does_not_fit_is_refused_as_a_whole(repository: ModelRepository) -> None:
-    with serving(repository.root, instances=1, queue_size=2) as served:
-        files = [("images", PICTURE)] * 3
-        response = served.client.post("/v1/models/tiny/detect/batch", files=files)
-        assert response.status_code == 429
-        assert served.metric("sightline_detector_compute_seconds_count") == 0
+def test_a_batch_that_does_not_fit_is_refused_as_a_whole_unless_nothing_waits(
+    repository: ModelRepository, gate: Gate
+) -> None:
+    files = [("images", PICTURE)] * 3
+    batch = "/v1/models/tiny/detect/batch"
+    with serving(repository.root, instances=1, queue_size=2) as served, ThreadPoolExecutor(1) as pool:
+        with one_computing(served, gate):
+            queued = pool.submit(served.detect, PICTURE)
+            until(lambda: served.metric("sightline_detector_queue_depth") == 1)
+            assert served.client.post(batch, files=files).status_code == 429
+        assert queued.result().status_code == 200
+        assert served.metric("sightline_detector_compute_seconds_count") == 2
+        assert len(served.client.post(batch, files=files).json()["results"]) == 3
 
 
 def test_a_picture_whose_turn_does_not_come_in_time_gets_504_and_is_never_computed(

@@ -343,7 +343,7 @@ def test_what_would_wait_longer_than_a_queue_may_take_is_refused_by_the_measured
     gate = threading.Event()
     gate.set()
     queue = batcher(run, queue_s=0.12, queue_size=100)
-    for ticket in queue.submit([Rows(1)] * 5, wait_s=10):  # a twentieth of a second each
+    for ticket in queue.submit([Rows(1)] * 6, wait_s=10):  # a twentieth of a second each
         value(ticket)
     gate.clear()
     tickets: list[Ticket[Any]] = []
