@@ -115,7 +115,10 @@ class Batcher:
             and depth >= policy.instances
             and self._compute.pace.is_sure
         ):
-            room = f"take {wait_s:.1f} s, more than the {policy.queue_s:g} s that a queue may take"
+            room = (
+                f"take {wait_s:.3f} s, more than the {policy.queue_s:g} s that a queue may take "
+                "(SIGHTLINE_DETECTOR_QUEUE_S)"
+            )
         else:
             return
         self.statistics.failed()
