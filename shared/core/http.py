@@ -141,6 +141,8 @@ def create_service(
         lifespan=lifespan,
         redoc_url=None,
         docs_url="/docs",
+        # It would send a caller, key and body, where the Host header says, and to http behind a TLS proxy.
+        redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the shell does what we want of it
     )
     app.state.settings = settings
