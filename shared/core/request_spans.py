@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.core.shell import QUIET_PATHS
 from shared.core.tracing import request_trace
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
-
-_QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class RequestSpans:
@@ -26,7 +25,7 @@ class RequestSpans:
         from opentelemetry.trace import SpanKind, set_span_in_context
         from opentelemetry.trace.status import StatusCode
 
-        if scope["type"] != "http" or scope["path"] in _QUIET_PATHS:
+        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -20,7 +20,7 @@ from shared.core.problems import PayloadTooLarge, Problem, Unauthorized
 from shared.core.telemetry import HttpMetrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/docs/oauth2-redirect"})
-_QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked all day long by machines
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -168,7 +168,7 @@ class HttpShell:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(self._service, scope["method"], route, status).inc()
         self._metrics.duration.labels(self._service, scope["method"], route).observe(duration_s)
-        log = logger.debug if scope["path"] in _QUIET_PATHS else logger.info
+        log = logger.debug if scope["path"] in QUIET_PATHS else logger.info
         log(
             "request",
             method=scope["method"],
