@@ -22,9 +22,10 @@ def scaled_lr(config: RunConfig) -> float:
 
 
 def build_optimizer(config: OptimizerConfig, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Return the optimiser over `network`; weight decay spares biases and normalisation (one dimension)."""
-    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    spared = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    """Return the optimiser over `network`; weight decay spares biases, normalisation and layer scales."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in trained if not _one_number_per_channel(p)]
+    spared = [p for p in trained if _one_number_per_channel(p)]
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": spared, "weight_decay": 0.0},
@@ -36,6 +37,11 @@ def build_optimizer(config: OptimizerConfig, network: nn.Module, lr: float) -> t
             return torch.optim.AdamW(groups, lr=lr, betas=(config.momentum, 0.999))
         case "sgd":
             return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _one_number_per_channel(parameter: nn.Parameter) -> bool:
+    """Whether it is [C], or the same with sides of one behind, as ConvNeXt's layer scales [C, 1, 1]."""
+    return parameter.ndim <= 1 or (parameter.ndim == 3 and parameter.shape[1:].numel() == 1)
 
 
 class LearningRate:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 # Parameters of the head, which belongs to the classes that the file's network told apart.
 HEAD = re.compile(r"(classifier\.2|fc)\.(weight|bias)")
+# CBAM's parameters, `features.cbam3.…` in a ConvNeXt and `cbam3.…` in a ResNet: no standard file has them.
+ATTENTION = re.compile(r"(features\.)?cbam\d\.")
 # So much of the trunk must be in the file, and of the file in the trunk; else it is another network's.
 ENOUGH = 0.9
 
@@ -191,7 +193,7 @@ def _squeezed(tensor: Tensor) -> list[int]:
 
 
 def _is_attention(name: str) -> bool:
-    return ".cbam" in name
+    return ATTENTION.match(name) is not None
 
 
 def _is_counter(name: str) -> bool:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from shared.models.classifier import ClassifierSpec
 from shared.models.convnext import convnext_tiny, convnext_zepto, convnext_zepto_cbam
-from shared.models.resnet import Bottleneck, ResNet, resnet50
+from shared.models.resnet import Bottleneck, ResNet, resnet18_slim, resnet18_slim_cbam, resnet50
 from shared.models.weights import WeightsError, load_trunk_weights
 
 HEAD = ("classifier.2.weight", "classifier.2.bias")
@@ -49,6 +49,17 @@ def in_timm_names(depths=(2, 2, 4, 2), widths=(32, 64, 128, 256), classes=1000, 
     shapes |= {f"head.norm.{part}": (widths[-1],) for part in ("weight", "bias")}
     shapes |= {"head.fc.weight": (classes, widths[-1]), "head.fc.bias": (classes,)}
     return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+
+def test_attention_of_a_resnet_is_no_part_of_the_trunk_either(tmp_path):
+    content, network = zepto(resnet18_slim, seed=9).state_dict(), zepto(resnet18_slim_cbam)
+    save_file(content, tmp_path / "plain.safetensors")
+    report = load_trunk_weights(network, tmp_path / "plain.safetensors")
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[name], content[name]) for name in content if not name.startswith("fc."))
+    attention = {name for name in loaded if "cbam" in name}
+    assert attention
+    assert {report.missing[name] for name in attention} == {"attention is not in standard weights"}
 
 
 def test_torchvisions_names_load_into_the_trunk_and_the_rest_is_named(tmp_path):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from shared.config import OptimizerConfig, ScheduleConfig
+from shared.models.classifier import ClassifierSpec
+from shared.models.convnext import convnext_zepto
 from training.ema import WeightAverage
 from training.history import History
 from training.loaders import EpochSampler
@@ -104,6 +106,17 @@ def test_decay_spares_biases_and_normalisation(name):
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decay[id(network[0].weight)] == 0.1
     assert {decay[id(p)] for p in (network[0].bias, network[1].weight, network[1].bias)} == {0.0}
+
+
+def test_decay_spares_layer_scales_but_no_matrix_of_one_output():
+    network = convnext_zepto(ClassifierSpec(classes=1))
+    optimizer = build_optimizer(OptimizerConfig(name="adamw", weight_decay=0.1), network, 1e-3)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    names = dict(network.named_parameters())
+    assert len(decay) == len(names)
+    for name, parameter in names.items():
+        spared = name.endswith((".bias", ".layer_scale")) or parameter.ndim == 1
+        assert decay[id(parameter)] == (0.0 if spared else 0.1), name
 
 
 class _Images:
