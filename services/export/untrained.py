@@ -1,12 +1,15 @@
-"""A version with random weights, for timing: `python -m services.export.untrained REPOSITORY NAME DEPTH`.
+"""Versions of the person network with random weights, for timing alone.
 
-It costs what the trained person network costs and finds nothing of meaning. No gate would let it pass: this
+`python -m services.export.untrained REPOSITORY NAME DEPTH [PRECISION …]`, for instance with base fp32 int8.
+They cost what the trained network costs and find nothing of meaning. No gate would let them pass: this
 writes to the folder it is given, which is a benchmark's own.
 """
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +17,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from services.export.exporter import INPUT, export_onnx
+from services.export.quantize import quantize
 from services.export.raw_outputs import hide
 from services.export.tasks.detection_graph import DetectionGraph
 from shared.data.synthetic.cctv import generate_cctv
 from shared.families.person.config import PersonConfig
 from shared.families.person.family import PERSON
-from shared.repository.manifest import MODEL_FILE, ManifestDraft, Preprocessing, TensorSpec, Thresholds
+from shared.repository.manifest import (
+    MODEL_FILE,
+    ManifestDraft,
+    Precision,
+    Preprocessing,
+    TensorSpec,
+    Thresholds,
+)
 from shared.repository.repository import ModelRepository
 from shared.vision.decode import decode_image
 from shared.vision.letterbox import PAD_VALUE, letterbox
@@ -29,8 +40,10 @@ PICTURE_SIZE = (480, 640)
 FOUND_PER_PICTURE = (5, 20)  # candidates above the threshold, before suppression
 
 
-def add_untrained_version(repository: ModelRepository, name: str, depth: str) -> int:
-    """Publish the person network of `depth` with random weights as the live version; return its number."""
+def add_untrained_versions(
+    repository: ModelRepository, name: str, depth: str, precisions: Sequence[Precision] = ("fp32",)
+) -> list[int]:
+    """Publish a version of `depth` for each of `precisions` (fp32, int8), the first live; return numbers."""
     config = PersonConfig.model_validate({"depth": depth})
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -38,17 +51,27 @@ def add_untrained_version(repository: ModelRepository, name: str, depth: str) ->
     pictures = _pictures(config.image_size)
     settle_statistics(network, pictures)
     graph = DetectionGraph(PERSON, config, network)
+    with torch.no_grad():
+        scores = graph(pictures)[1].numpy()
+    threshold = threshold_between(scores)
 
-    def build(folder: Path) -> ManifestDraft:
-        file = folder / MODEL_FILE
-        hide(file, export_onnx(graph, (config.image_size, config.image_size), file))
-        with torch.no_grad():
-            scores = graph(pictures)[1].numpy()
-        return _draft(config, candidates=scores.shape[1], threshold=threshold_between(scores))
+    def add(precision: Precision) -> int:
+        def build(folder: Path) -> ManifestDraft:
+            file = folder / MODEL_FILE
+            raw_names = export_onnx(graph, (config.image_size, config.image_size), file)
+            if precision == "int8":
+                float_file = file.with_name("float.onnx")
+                file.rename(float_file)
+                quantize(float_file, file, raw_names, list(pictures.numpy()))
+                float_file.unlink()
+            hide(file, raw_names)
+            return _draft(config, precision, candidates=scores.shape[1], threshold=threshold)
 
-    version = repository.add_version(name, build)
-    repository.promote(name, version)
-    return version
+        return repository.add_version(name, build)
+
+    versions = [add(precision) for precision in precisions]
+    repository.promote(name, versions[0])
+    return versions
 
 
 def settle_statistics(network: nn.Module, pictures: torch.Tensor) -> None:
@@ -89,11 +112,11 @@ def _pictures(side: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(squares))
 
 
-def _draft(config: PersonConfig, *, candidates: int, threshold: float) -> ManifestDraft:
+def _draft(config: PersonConfig, precision: Precision, *, candidates: int, threshold: float) -> ManifestDraft:
     side, defaults = config.image_size, PERSON.default_thresholds(config)
     return ManifestDraft(
         family=PERSON.name,
-        precision="fp32",
+        precision=precision,
         inputs=[TensorSpec(name=INPUT, dtype="uint8", shape=[-1, side, side, 3])],
         outputs=[
             TensorSpec(name="boxes", dtype="float32", shape=[-1, candidates, 4]),
@@ -107,5 +130,13 @@ def _draft(config: PersonConfig, *, candidates: int, threshold: float) -> Manife
     )
 
 
+def main(arguments: list[str]) -> None:
+    """Make the versions that the command line names; says what it wants where it cannot read it."""
+    precisions: list[Any] = arguments[3:] or ["fp32"]
+    if len(arguments) < 3 or not set(precisions) <= {"fp32", "int8"}:
+        raise SystemExit("usage: python -m services.export.untrained REPOSITORY NAME DEPTH [fp32|int8 …]")
+    add_untrained_versions(ModelRepository(Path(arguments[0])), arguments[1], arguments[2], precisions)
+
+
 if __name__ == "__main__":
-    add_untrained_version(ModelRepository(Path(sys.argv[1])), sys.argv[2], sys.argv[3])
+    main(sys.argv[1:])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from services.export.untrained import add_untrained_version, settle_statistics, threshold_between
+from services.export.untrained import add_untrained_versions, main, settle_statistics, threshold_between
 from shared.data.synthetic.cctv import generate_cctv
 from shared.repository.repository import ModelRepository
 from shared.vision.decode import decode_image
@@ -17,7 +17,7 @@ from shared.vision.letterbox import letterbox
 
 def test_a_version_is_live_and_finds_something(tmp_path: Path):
     repository = ModelRepository(tmp_path / "repository")
-    assert add_untrained_version(repository, "untrained", "light") == 1
+    assert add_untrained_versions(repository, "untrained", "light") == [1]
     manifest = repository.verify("untrained", repository.resolve("untrained"))
     generate_cctv(tmp_path / "cctv", count={"test": 4}, size=(480, 640), seed=1)
     files = sorted((tmp_path / "cctv" / "test").glob("*.jpg"))
@@ -43,3 +43,19 @@ def test_batch_normalisation_takes_the_statistics_of_the_pictures():
     assert network[0].running_mean.tolist() == pytest.approx([0.2] * 3)
     assert network[0].momentum == 0.1
     assert not network.training
+
+
+def test_int8_is_a_smaller_version_beside_the_live_one(tmp_path: Path):
+    repository = ModelRepository(tmp_path / "repository")
+    assert add_untrained_versions(repository, "untrained", "light", ["fp32", "int8"]) == [1, 2]
+    assert repository.resolve("untrained") == 1
+    fp32, int8 = (repository.verify("untrained", version) for version in (1, 2))
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert int8.files["model.onnx"].bytes < fp32.files["model.onnx"].bytes / 2
+
+
+def test_what_cannot_be_made_is_answered_with_the_usage(tmp_path: Path):
+    for arguments in ([str(tmp_path), "name"], [str(tmp_path), "name", "light", "int4"]):
+        with pytest.raises(SystemExit, match="usage: "):
+            main(arguments)
+    assert not any(tmp_path.iterdir())
