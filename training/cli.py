@@ -233,13 +233,27 @@ def _with_weights_found(model: "dict[str, Any]") -> "dict[str, Any]":
     return {**model, "weights": str(weights.absolute())} if weights and weights.is_file() else model
 
 
+def _found_here(split_file: str | None, beside: Path) -> str | None:
+    """Return the absolute path of a split file in the current folder, unless one lies with the data.
+
+    Otherwise a run could be resumed only from this folder.
+    """
+    if split_file is None:
+        return None
+    here = Path(split_file).expanduser()
+    with_data = (beside if beside.is_dir() else beside.parent) / here
+    return str(here.absolute()) if here.is_file() and not with_data.is_file() else split_file
+
+
 def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunConfig":
     """Return the config with an absolute data.path: from the current folder, else from the data root."""
     assert settings.data_root is not None
     given = Path(config.data.path).expanduser()
     for place in (given.absolute(), settings.data_root / given):
         if place.exists():
-            data = config.data.model_copy(update={"path": str(place)})
+            data = config.data.model_copy(
+                update={"path": str(place), "split_file": _found_here(config.data.split_file, beside=place)}
+            )
             return config.model_copy(update={"data": data, "model": _with_weights_found(config.model)})
     return fail(
         f"data.path={config.data.path}: neither in the current folder nor under {settings.data_root}",

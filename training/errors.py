@@ -56,6 +56,10 @@ class DataUnusable(TrainingError):
     """The data set cannot be trained on."""
 
 
+class WeightsUnusable(TrainingError):
+    """The file that `model.weights` names cannot be started from."""
+
+
 class RunStopped(Exception):
     """The run ended because someone asked for it. What was saved lies in `run_dir`."""
 

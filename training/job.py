@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 from shared.config import ConfigError, compose_run
 from shared.core.files import PathEscapesRoot, resolve_under
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased
+from shared.jobs.params import files_read
 from training.errors import (
     CheckpointUnreadable,
     DataUnusable,
@@ -12,6 +13,7 @@ from training.errors import (
     ResumeMismatch,
     RunStopped,
     StopReason,
+    WeightsUnusable,
 )
 
 
@@ -45,7 +47,8 @@ def run(context: JobContext) -> dict[str, Any]:
         config = compose_run(
             params["family"], params.get("recipe", "recommended"), params.get("overrides", [])
         )
-        resolve_under(settings.data_root, config.data.path)
+        for path in files_read(config).values():
+            resolve_under(settings.data_root, path)
     except (ConfigError, PathEscapesRoot) as error:
         raise JobRefused(str(error)) from error
     try:
@@ -60,7 +63,7 @@ def run(context: JobContext) -> dict[str, Any]:
         _raise_as_job(stopped)
     except NonFiniteLoss as error:
         raise JobRefused(str(error), step=error.step, epoch=error.epoch, lr=error.lr) from error
-    except (CheckpointUnreadable, DataUnusable, ResumeMismatch) as error:
+    except (CheckpointUnreadable, DataUnusable, ResumeMismatch, WeightsUnusable) as error:
         raise JobRefused(str(error)) from error
     return summary.as_json()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 
@@ -68,6 +69,9 @@ def training_loader(
         drop_last=True,
         collate_fn=collate,
         pin_memory=pin_memory,
+        # Each start of an epoch draws a number from it. From the common generator a resumed run would draw
+        # it before the epoch is seeded, an undisturbed one after, and what the network draws would differ.
+        generator=torch.Generator().manual_seed(seed),
         **_worker_arguments(num_workers),
     )
 

@@ -78,7 +78,7 @@ def train(
     MLflow, where tracking is enabled and the address not empty.
 
     Raises RunStopped (stop asked for: what was saved stays), TrainingError (NonFiniteLoss, DiskFull,
-    ResumeMismatch, CheckpointUnreadable, DataUnusable), each with words for a person.
+    ResumeMismatch, CheckpointUnreadable, DataUnusable, WeightsUnusable), each with words for a person.
     """
     started_s = time.monotonic()
     folder = RunFolder(run_dir)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.config.errors import ConfigError, unknown
+from shared.config.schema import RunConfig
 from shared.core.files import PathEscapesRoot, resolve_under
 from shared.core.settings import CommonSettings
 from shared.jobs.problems import InvalidParams
@@ -46,19 +47,23 @@ class TrainParams(JobParams):
         except ConfigError as error:
             raise InvalidParams(str(error), errors=error.problems) from error
         assert settings.data_root is not None
-        files = {
-            "data.path": config.data.path,
-            "data.split_file": config.data.split_file,
-            "model.weights": config.model.get("weights"),
-        }
-        for key, path in files.items():
+        for key, path in files_read(config).items():
             try:
-                if path is not None:
-                    resolve_under(settings.data_root, path)
+                resolve_under(settings.data_root, path)
             except PathEscapesRoot as error:
                 raise InvalidParams(
-                    f"{key}: {str(path)!r} leads out of the data root; give one relative to it", field=key
+                    f"{key}: {path!r} leads out of the data root; give one relative to it", field=key
                 ) from error
+
+
+def files_read(config: RunConfig) -> dict[str, str]:
+    """Return what a training reads besides its config, by the key that names it."""
+    files = {
+        "data.path": config.data.path,
+        "data.split_file": config.data.split_file,
+        "model.weights": config.model.get("weights"),
+    }
+    return {key: path for key, path in files.items() if path is not None}
 
 
 class ExportParams(JobParams):

@@ -98,6 +98,8 @@ def surface_overrides(toy_surfaces) -> list[str]:
         "model.architecture=convnext_zepto_cbam",
         "model.height=32",
         "model.width=64",
+        "data.window=null",
+        "data.repeat_rare=0.0",
         "trainer.batch_size=6",
         "trainer.max_epochs=2",
         "trainer.num_threads=1",

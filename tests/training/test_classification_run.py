@@ -17,7 +17,7 @@ from shared.families import get_family
 from shared.jobs.context import JobContext
 from training import job
 from training.checkpoint import read_checkpoint
-from training.errors import DataUnusable, ResumeMismatch, RunStopped
+from training.errors import DataUnusable, ResumeMismatch, RunStopped, WeightsUnusable
 from training.run import train
 
 TIMES = {"seconds", "images_per_s"}
@@ -93,7 +93,7 @@ def test_the_losss_class_frequencies_are_those_of_the_training_split_and_in_the_
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(surface_run, tmp_path, scripted_control):
-    config = surface_run("trainer.max_epochs=3")
+    config = surface_run("trainer.max_epochs=3", "model.stochastic_depth=0.5")  # the network draws too
     train(config, tmp_path / "whole")
     with pytest.raises(RunStopped):
         # 4 steps, 2 batches of validation and one question before saving an epoch; the cache asks 36 times.
@@ -193,7 +193,7 @@ def test_weights_that_cannot_be_used_stop_the_run_before_an_epoch(surface_run, t
     path = tmp_path / "weights.safetensors"
     if content:
         path.write_bytes(content)
-    with pytest.raises(DataUnusable, match=f"model.weights.*{message}"):
+    with pytest.raises(WeightsUnusable, match=f"model.weights.*{message}"):
         train(surface_run(f"model.weights='{path}'"), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
 

@@ -11,7 +11,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from shared.cli.console import ExitCode
-from training.cli import InterruptControl, train
+from shared.core.settings import CommonSettings
+from training.cli import InterruptControl, _with_data_found, train
 from training.sweep.cli import sweep
 
 
@@ -139,6 +140,32 @@ def test_data_that_cannot_be_read_leads_to_the_check(sightline, tmp_path):
     result = sightline("train", "person", f"data.path={labels}")
     assert result.exit_code == ExitCode.FAILURE
     assert f"sightline data check {labels}" in result.stderr.replace("\n", "")
+
+
+def test_weights_that_cannot_be_read_do_not_lead_to_a_check_of_the_data(
+    sightline, surface_overrides, tmp_path
+):
+    weights = tmp_path / "trunk.safetensors"
+    weights.write_bytes(b"nothing")
+    result = sightline(
+        "train", "defects", "--recipe", "light", *surface_overrides, f"model.weights={weights}"
+    )
+    assert result.exit_code == ExitCode.FAILURE
+    assert "is not a safetensors file" in result.stderr.replace("\n", " ")
+    assert "data check" not in result.stderr
+
+
+def test_a_split_file_of_the_current_folder_is_kept_by_its_whole_path(surface_run, tmp_path, monkeypatch):
+    data, here = tmp_path / "data", tmp_path / "here"
+    data.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    settings = CommonSettings(var_dir=tmp_path, data_root=tmp_path)
+    config = surface_run(f"data.path='{data}'", "data.split_file=mine.json")
+    (here / "mine.json").touch()
+    assert _with_data_found(config, settings).data.split_file == str(here / "mine.json")
+    (data / "mine.json").touch()
+    assert _with_data_found(config, settings).data.split_file == "mine.json"  # lies with the data
 
 
 def test_a_range_without_a_search_is_refused(sightline):

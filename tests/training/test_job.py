@@ -62,6 +62,7 @@ def test_a_stop_becomes_the_jobs_own_and_saves_nothing_of_the_epoch(attempt, tmp
     [
         ("data.path='../elsewhere'", "leads outside"),
         ("data.path='/etc'", "leads outside"),
+        ("data.split_file='../splits.json'", "leads outside"),
         ("data.path=nothing_here", "does not exist"),
         ("trainer.max_epoch=1", "trainer.max_epochs"),
     ],

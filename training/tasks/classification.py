@@ -33,7 +33,7 @@ from shared.data.windows import WindowPolicy
 from shared.families.family import ClassificationFamily
 from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
 from shared.models.weights import load_trunk_weights
-from training.errors import DataUnusable, ResumeMismatch
+from training.errors import DataUnusable, ResumeMismatch, WeightsUnusable
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
 from training.tasks.classification_intervals import Answers, intervals
@@ -112,7 +112,7 @@ class ClassificationTask:
         try:
             return "starting from " + "; ".join(load_trunk_weights(network, path).lines())
         except (ValueError, OSError) as error:
-            raise DataUnusable(f"model.weights: {error}") from error
+            raise WeightsUnusable(f"model.weights: {error}") from error
 
     def criterion(
         self, family: ClassificationFamily, model_config: Any, train: ClassificationSet

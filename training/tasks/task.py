@@ -96,7 +96,7 @@ class TrainingTask(Protocol):
     def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
         """Load the weights that a run starts from, where the config names any; return what to tell of it.
 
-        Relative paths are taken from `root`. Raises DataUnusable for a file that does not fit.
+        Relative paths are taken from `root`. Raises WeightsUnusable for a file that does not fit.
         """
 
     def criterion(self, family: Any, model_config: Any, train: Any) -> Criterion:
