@@ -52,12 +52,16 @@ class SplitFile(BaseModel):
             raise ValueError("parts and fingerprints do not name the same pictures")
         return self
 
-    def apply(self, dataset: ClassificationSet) -> dict[str, ClassificationSet]:
+    def apply(self, dataset: ClassificationSet, *, others: bool = False) -> dict[str, ClassificationSet]:
         """Return the parts of `dataset` by name.
 
-        Raises DatasetUnreadable where the data is not what the file was made for, OSError for a picture that
-        cannot be read.
+        `others` allows it pictures that the file does not name, which are in no part: a run's own file names
+        only what the run used. Raises DatasetUnreadable where the data is not what the file was made for,
+        OSError for a picture that cannot be read.
         """
+        if others:
+            named = [record for record in dataset.records if record.image_id in self.fingerprints]
+            dataset = replace(dataset, records=named)
         self._compare(dataset)
         by_id = {record.image_id: record for record in dataset.records}
         return {

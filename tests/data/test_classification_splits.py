@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -145,6 +146,17 @@ def test_a_split_file_of_selected_classes_fits_the_same_selection(strips: Path, 
         DataConfig(path=str(strips), split_file=str(file)), strips, ["3", "1"], seed=7
     )
     assert ids(again.val) == ids(splits.val)
+
+
+def test_a_file_of_some_pictures_fits_only_where_others_are_allowed(strips: Path) -> None:
+    whole = read_classification_set(strips)
+    some = replace(whole, records=whole.records[:3])
+    file = describe_parts({"train": some})
+    with pytest.raises(DatasetUnreadable, match="of its pictures are not in the file"):
+        file.apply(whole)
+    assert file.apply(whole, others=True)["train"].records == some.records
+    with pytest.raises(DatasetUnreadable, match="1 of the file's pictures are not in it"):
+        file.apply(replace(whole, records=whole.records[1:]), others=True)
 
 
 def test_a_split_file_for_other_data_says_what_differs(strips: Path) -> None:

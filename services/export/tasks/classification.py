@@ -15,7 +15,8 @@ from services.export.tasks.classification_checks import judge
 from services.export.tasks.classification_measurement import measure
 from services.export.tasks.task import OnPicture, ServingDefaults, Subject
 from shared.data.classification_splits import read_classification_splits
-from shared.data.formats.classification import find_classification_splits
+from shared.data.formats.classification import find_own_splits, read_classification_set
+from shared.data.split_file import read_split_file
 from shared.families.family import ClassificationFamily, Family
 from shared.repository.manifest import LabelThresholds, Metrics
 
@@ -93,11 +94,13 @@ class ClassificationExport:
         return ServingDefaults(thresholds)
 
     def read_sets(self, run: Run, path: Path) -> tuple[PictureSet, PictureSet]:
+        """The parts that the run's own splits.json names, where the format itself knows no splits."""
         data = run.config.data
         own = run.path / SPLITS
-        undivided = data.split_file is None and not find_classification_splits(path, format=data.format)
-        if undivided and own.is_file():  # the division that the run made itself, without making it again
-            data = data.model_copy(update={"split_file": str(own.resolve())})
+        if own.is_file() and not find_own_splits(path, format=data.format):
+            whole = read_classification_set(path, format=data.format, class_names=run.labels)
+            parts = read_split_file(own).apply(whole, others=True)
+            return parts["train"], parts.get("val", parts["train"])  # no "val": judged by the training set
         splits = read_classification_splits(data, path, run.labels, run.config.seed, check_leaks=False)
         return splits.train, splits.val
 

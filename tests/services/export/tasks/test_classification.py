@@ -24,10 +24,12 @@ from services.export.problems import GateRefused, IncompleteRun, UnsupportedOpti
 from services.export.runs import Run, read_run
 from services.export.tasks import classification
 from shared.core.settings import CommonSettings
+from shared.data.formats.classification import read_classification_set
+from shared.data.split_file import describe_parts, read_split_file, write_split_file
 from shared.jobs.context import JobContext, JobRefused
 from shared.repository import ModelRepository
 from shared.repository.manifest import LabelThresholds
-from tests.services.export.tasks.conftest import HEIGHT, NAMES, VAL, WIDTH, labels_graph
+from tests.services.export.tasks.conftest import HEIGHT, NAMES, TRAIN, VAL, WIDTH, labels_graph
 from tests.services.export.test_job import FakeLease
 
 Change = Callable[[onnx.GraphProto], None]
@@ -351,6 +353,31 @@ def test_the_held_out_pictures_are_those_of_the_runs_own_split_file(
     assert len(val) == VAL
     stated = json.loads((labels_run.path / "splits.json").read_text())["parts"]["val"]
     assert sorted(record.image_id for record in val.records) == sorted(stated)
+
+
+@pytest.mark.parametrize(
+    "data", [{"val": None}, {"split_file": "since/removed.json"}, {"train": "a", "val": "b"}]
+)
+def test_the_runs_own_split_file_needs_nothing_of_what_made_it(
+    labels_run: Run, labels_root: Path, data: dict[str, Any]
+) -> None:
+    config = labels_run.config
+    run = replace(labels_run, config=config.model_copy(update={"data": config.data.model_copy(update=data)}))
+    train, val = classification.ClassificationExport().read_sets(run, labels_root / "bands")
+    assert (len(train), len(val)) == (TRAIN, VAL)
+
+
+def test_a_run_judged_by_its_training_pictures_is_exported_on_them(
+    labels_run: Run, labels_root: Path, tmp_path: Path
+) -> None:
+    folder = copied(labels_run, tmp_path)
+    file = read_split_file(folder / "splits.json")
+    whole = read_classification_set(labels_root / "bands", class_names=NAMES)
+    train = file.apply(whole)["train"]
+    write_split_file(folder / "splits.json", describe_parts({"train": train}))
+    sets = classification.ClassificationExport().read_sets(read_run(folder), labels_root / "bands")
+    stated = file.parts["train"]
+    assert [sorted(record.image_id for record in part.records) for part in sets] == [stated, stated]
 
 
 def test_held_out_pictures_that_changed_since_training_are_refused(
