@@ -35,9 +35,11 @@ _LONGEST_FIELD = 50_000_000  # characters; csv's own limit of 131,072 is below a
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """`pixels` is None where the row has too few or too many fields for any but the first to be trusted."""
+
     image: str
     class_name: str
-    pixels: str
+    pixels: str | None
     where: str
 
 
@@ -161,20 +163,26 @@ def _rows(
             continue
         where = f"{name}:{number}"
         if len(fields) != len(header):
-            detail = f"{len(fields)} fields, expected {len(header)} ({', '.join(header)}); left out"
+            detail = (
+                f"{len(fields)} fields, expected {len(header)} ({', '.join(header)}); its picture is left out"
+            )
             defects.append(Defect(Severity.ERROR, "wrong_field_count", where, detail))
-            continue
-        values = [fields[column].strip() for column in columns]
+            values = [fields[columns[0]].strip() if columns[0] < len(fields) else "", *[""] * len(layout)]
+            pixels = None
+        else:
+            values = [fields[column].strip() for column in columns]
+            pixels = "" if values[-1].lower() == "nan" else values[-1]
+        image, class_name = values[:2]
         if layout == JOINED:
             image, _, class_name = values[0].rpartition("_")
-            values = [image, class_name, values[1]]
-        image, class_name, pixels = values
+        if pixels is None and not image:
+            continue  # told above, and nobody knows of which picture
         pure = PurePosixPath(image)
         if not image or "\\" in image or "\0" in image or len(pure.parts) != 1 or image == "..":
             detail = f"{values[0]!r} does not name a picture in the images' folder; left out"
             defects.append(Defect(Severity.ERROR, "bad_image_name", where, detail))
             continue
-        yield _Row(image, class_name, "" if pixels.lower() == "nan" else pixels, where)
+        yield _Row(image, class_name, pixels, where)
 
 
 def _collect(rows: list[_Row], class_names: list[str], defects: list[Defect]) -> dict[str, _Labels]:
@@ -184,6 +192,9 @@ def _collect(rows: list[_Row], class_names: list[str], defects: list[Defect]) ->
     unknown = 0
     for row in rows:
         picture = labels.setdefault(row.image, _Labels())
+        if row.pixels is None:
+            picture.broken = True
+            continue
         if not row.class_name and not row.pixels:
             continue  # says only that the picture belongs
         if row.class_name not in class_names:
@@ -198,7 +209,7 @@ def _collect(rows: list[_Row], class_names: list[str], defects: list[Defect]) ->
             continue
         seen.add(key)
         if row.pixels:
-            _add(picture, class_names.index(row.class_name), row, defects)
+            _add(picture, class_names.index(row.class_name), row, row.pixels, defects)
     if rows and unknown == len(rows):
         raise DatasetUnreadable(
             f"no row has a known class: they have {rows[0].class_name!r} and the like, known are "
@@ -207,9 +218,9 @@ def _collect(rows: list[_Row], class_names: list[str], defects: list[Defect]) ->
     return labels
 
 
-def _add(picture: _Labels, label: int, row: _Row, defects: list[Defect]) -> None:
+def _add(picture: _Labels, label: int, row: _Row, pixels: str, defects: list[Defect]) -> None:
     try:
-        runs = parse_rle(row.pixels)
+        runs = parse_rle(pixels)
     except BrokenRle as error:
         picture.broken = True
         defects.append(Defect(Severity.ERROR, "broken_rle", row.where, f"{error}; {row.image} is left out"))
