@@ -17,6 +17,7 @@ from shared.vision.heatmap import draw_heat, encode_png, heat_on_source
 from shared.vision.letterbox import Letterbox
 
 PROBABILITIES, MAPS = "probabilities", "activation_maps"
+_LEAST_THRESHOLD = 1e-3  # below it every place would speak for the label
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class ClassificationTask:
                 )
         self.labels = manifest.labels
         self.thresholds = np.array(thresholds.probability, np.float32)
+        # From here on a place of a map speaks for its label: the threshold's logit, and 0 at most. The mean
+        # of a present label's map is its logit, so it has a warm place, however low its threshold.
+        least = self.thresholds.clip(_LEAST_THRESHOLD, 0.5)
+        self._logits_needed = np.log(least / (1 - least))  # [C]
         self.pictures = PictureInput(manifest, max_pixels=max_pixels)
         self.has_maps = MAPS in outputs
         self._model = manifest.name
@@ -138,7 +143,7 @@ class ClassificationTask:
         activations = outputs[MAPS][0, label]
         if not np.isfinite(activations).all():
             raise InferenceFailed("the model's activation maps are not finite; export it again")
-        heat = heat_on_source(activations, geometry)
+        heat = heat_on_source(activations - self._logits_needed[label], geometry)
         return replace(result, heat_label=label, heat=heat)
 
     def describe(self, result: ClassificationResult) -> list[dict[str, Any]]:

@@ -74,6 +74,18 @@ def test_a_label_that_nothing_speaks_for_has_no_heat() -> None:
     assert not heat.any()
 
 
+def test_a_label_that_is_present_by_a_low_threshold_has_heat_where_the_map_is_above_it() -> None:
+    found = outputs(0.1, 0.9, 0.3)  # blue is present from 0.25 on, the logit -1.0986
+    found["activation_maps"][0, 2] = -2.0
+    found["activation_maps"][0, 2, 2, 5] = -0.5
+    heat = task().classify(found, SAME_SIZE, NOTHING, Heatmap("blue")).heat
+    assert heat is not None
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (row // 8, column // 8) == (2, 5)
+    assert heat.max() == pytest.approx(1.0)
+    assert not heat[:8].any()
+
+
 def test_the_padding_is_cut_off_and_the_scale_undone() -> None:
     # 128 x 128 in 64 x 128: half the size, in the middle 64 columns; column 40 is 8 behind the left edge.
     geometry = fit_letterbox((128, 128), (64, 128))
