@@ -15,6 +15,7 @@ from shared.data.formats.classification import (
     find_classification_splits,
     read_classification_set,
 )
+from shared.data.split_file import describe_parts
 
 BSDATA = Path(__file__).parents[3] / "shared" / "data" / "steel" / "bsdata"
 
@@ -268,6 +269,16 @@ def test_labelme_never_reads_beyond_its_folder(write_labelme, write_picture, tmp
     dataset = read_classification_set(root)
     assert held(dataset) == {"a.png": ["pit"]}
     assert codes(dataset)["error missing_image"] == 1
+
+
+def test_labelmes_pictures_of_one_name_in_two_folders_are_told_apart(write_labelme, write_picture) -> None:
+    root = write_labelme("first", "first", a={"shapes": [shape("pit", SQUARE)]}, b={"shapes": []})
+    second = json.loads((root / "first" / "a.json").read_text()) | {"shapes": [shape("rust", SQUARE)]}
+    write_picture(root / "second" / "a.png", seed=7)
+    (root / "second" / "a.json").write_text(json.dumps(second))
+    dataset = read_classification_set(root)
+    assert held(dataset) == {"b.png": [], "first/a.png": ["pit"], "second/a.png": ["rust"]}
+    assert len(describe_parts({"train": dataset}).apply(dataset)["train"]) == 3
 
 
 def test_labelme_is_not_divided(write_labelme) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,11 +104,24 @@ def build_set(
         record = _record(entry, class_names, defects)
         if record is not None:
             records.append(record)
+    _tell_apart(records)
     records.sort(key=lambda record: record.image_id)
     defects += other_sizes(records)
     return ClassificationSet(
         records, class_names, source, defects, _unlabelled(unlabelled, len(class_names), defects)
     )
+
+
+def _tell_apart(records: list[ClassificationRecord]) -> None:
+    """Put folders before the ids of pictures that share a name: a split file names each by its id alone."""
+    by_id: dict[str, list[ClassificationRecord]] = defaultdict(list)
+    for record in records:
+        by_id[record.image_id].append(record)
+    for same in by_id.values():
+        if len(same) > 1:
+            root = os.path.commonpath([record.image_path.parent for record in same])
+            for record in same:
+                record.image_id = record.image_path.relative_to(root).as_posix()
 
 
 def _record(entry: Described, class_names: list[str], defects: list[Defect]) -> ClassificationRecord | None:
