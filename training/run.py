@@ -95,7 +95,7 @@ def train(
         data_path = (data_root or Path()) / config.data.path
         splits = load_splits(
             task,
-            _with_split_file_found(config.data, data_root or Path()),
+            _with_split_file_found(config.data, data_path, data_root or Path()),
             data_path,
             class_names,
             config.seed,
@@ -122,9 +122,12 @@ def train(
     )
 
 
-def _with_split_file_found(data: DataConfig, root: Path) -> DataConfig:
-    """Return `data` with the absolute path of a split file under `root`; any other is left to the reader."""
+def _with_split_file_found(data: DataConfig, path: Path, root: Path) -> DataConfig:
+    """Return `data` with the absolute path of a split file under `root`; any other is left to the reader,
+    and so is one that lies with the data at `path`."""
     if data.split_file is None or not (root / data.split_file).is_file():
+        return data
+    if ((path if path.is_dir() else path.parent) / data.split_file).is_file():
         return data
     return data.model_copy(update={"split_file": str((root / data.split_file).absolute())})
 

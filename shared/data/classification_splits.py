@@ -37,7 +37,7 @@ def read_classification_splits(
     Raises ValueError, DatasetUnreadable among them, and OSError: for leaks between splits, a split file for
     other data, a split that is not there, and a training split without any labelled picture.
     """
-    parts = _parts(config, path, seed, check_leaks)
+    parts, cut_off = _parts(config, path, seed, check_leaks)
     parts = {name: _described(select_classes(part, class_names), name) for name, part in parts.items()}
     train = parts["train"]
     if not train.labels().any():
@@ -46,7 +46,7 @@ def read_classification_splits(
             "be learned; see `sightline data check`"
         )
     val = train if config.val == config.train else parts["val"]
-    return Splits(train, val, parts.get("test"), cut_off=False)
+    return Splits(train, val, parts.get("test"), cut_off)
 
 
 def stratified_parts(
@@ -101,7 +101,10 @@ def parse_ratios(text: str) -> dict[str, float]:
     return dict(zip(PARTS, shares, strict=False))
 
 
-def _parts(config: DataConfig, path: Path, seed: int, check_leaks: bool) -> dict[str, ClassificationSet]:
+def _parts(
+    config: DataConfig, path: Path, seed: int, check_leaks: bool
+) -> tuple[dict[str, ClassificationSet], bool]:
+    """Return the parts, and whether the validation one was cut off a training one that was there."""
     there = find_own_splits(path, format=config.format)
     beside_data = None if there else find_split_file(path)
     split_file = config.split_file or (beside_data.name if beside_data else None)
@@ -110,22 +113,29 @@ def _parts(config: DataConfig, path: Path, seed: int, check_leaks: bool) -> dict
         parts = stratified_parts(
             whole, parse_ratios(config.ratios), seed=seed, looks=read_looks(whole.records)
         )
-        return _with_defects(parts, whole)
+        return _with_defects(parts, whole), False
     if split_file is not None:
         parts = _from_split_file(config, split_file, path)
     else:
         parts = dict(_as_divided(config, path, there))
     if check_leaks:
         refuse_leaks(parts, read_looks([record for part in parts.values() for record in part.records]))
-    if "val" not in parts and config.val != config.train:
+    cut_off = "val" not in parts and config.val != config.train
+    if cut_off:
         parts |= _held_out(parts["train"], config.val_fraction, seed)
-    return parts
+    return parts, cut_off
 
 
 def _from_split_file(config: DataConfig, split_file: str, path: Path) -> dict[str, ClassificationSet]:
     folder = path if path.is_dir() else path.parent
     places = [folder / split_file, Path(split_file)]
-    file = read_split_file(next((place for place in places if place.is_file()), places[0]))
+    there = next((place for place in places if place.is_file()), None)
+    if there is None:
+        raise DatasetUnreadable(
+            f"data.split_file={split_file}: no such file, with the data in {folder} or in the current "
+            "folder; `sightline data split` makes one"
+        )
+    file = read_split_file(there)
     whole = read_classification_set(path, format=config.format)
     comparable = whole if whole.class_names == file.class_names else _selected(whole, file.class_names)
     found = file.apply(comparable)

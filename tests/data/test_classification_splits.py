@@ -125,6 +125,12 @@ def test_a_split_file_repeats_a_division(strips: Path, tmp_path: Path) -> None:
     assert stored["data_hash"] == read_classification_set(strips).content_hash()
 
 
+def test_a_split_file_that_is_nowhere_is_named(strips: Path) -> None:
+    config = DataConfig(path=str(strips), split_file="gone.json")
+    with pytest.raises(DatasetUnreadable, match=r"data\.split_file=gone\.json: no such file"):
+        read_classification_splits(config, strips, CLASSES, seed=0)
+
+
 def test_a_split_file_beside_the_data_is_found(strips: Path) -> None:
     parts = divide(read_classification_set(strips), seed=11)
     write_split_file(strips / "splits.json", describe_parts(parts))
@@ -306,10 +312,10 @@ def test_data_that_came_divided(strips: Path) -> None:
         own = [row for row in rows if (strips / f"{name}_images" / row.split(",")[0]).is_file()]
         (strips / f"{name}.csv").write_text("\n".join(["ImageId,ClassId,EncodedPixels", *own]) + "\n")
     splits = read_classification_splits(DataConfig(path=str(strips)), strips, CLASSES, seed=0)
-    assert (len(splits.train), len(splits.val), splits.test) == (45, 11, None)
+    assert (len(splits.train), len(splits.val), splits.test, splits.cut_off) == (45, 11, None, False)
     held_out = DataConfig(path=str(strips), val=None, val_fraction=0.25)
     splits = read_classification_splits(held_out, strips, CLASSES, seed=0)
-    assert (len(splits.train), len(splits.val)) == (33, 12)
+    assert (len(splits.train), len(splits.val), splits.cut_off) == (33, 12, True)
     same = read_classification_splits(DataConfig(path=str(strips), val="train"), strips, CLASSES, seed=0)
     assert same.val is same.train
 

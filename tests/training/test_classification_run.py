@@ -18,7 +18,7 @@ from shared.jobs.context import JobContext
 from training import job
 from training.checkpoint import read_checkpoint
 from training.errors import DataUnusable, ResumeMismatch, RunStopped, WeightsUnusable
-from training.run import train
+from training.run import _with_split_file_found, train
 
 TIMES = {"seconds", "images_per_s"}
 
@@ -140,6 +140,16 @@ def test_a_set_that_is_not_divided_is_divided_by_the_ratios_and_again_by_the_run
     again = surface_run(*common, "seed=7", f"data.split_file='{tmp_path / 'first' / 'splits.json'}'")
     train(again, tmp_path / "again")
     assert read_split_file(tmp_path / "again" / "splits.json").parts == first.parts
+
+
+def test_a_split_file_with_the_data_stands_before_one_under_the_data_root(surface_run, tmp_path):
+    (tmp_path / "data").mkdir()
+    config = surface_run("data.split_file=own.json").data
+    (tmp_path / "own.json").touch()
+    found = _with_split_file_found(config, tmp_path / "data", tmp_path)
+    assert found.split_file == str(tmp_path / "own.json")
+    (tmp_path / "data" / "own.json").touch()
+    assert _with_split_file_found(config, tmp_path / "data", tmp_path) == config
 
 
 def test_a_job_trains_defects_and_returns_what_a_sweep_compares(surface_overrides, toy_surfaces, tmp_path):

@@ -33,7 +33,7 @@ from shared.data.windows import WindowPolicy
 from shared.families.family import ClassificationFamily
 from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
 from shared.models.weights import load_trunk_weights
-from training.errors import DataUnusable, ResumeMismatch, WeightsUnusable
+from training.errors import ResumeMismatch, WeightsUnusable
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
 from training.tasks.classification_intervals import Answers, intervals
@@ -65,11 +65,7 @@ class ClassificationTask:
         return read_classification_splits(config, path, class_names, seed)
 
     def check_splits(self, splits: Splits[ClassificationSet], path: Path, log: Callable[[str], None]) -> None:
-        if not splits.train.class_counts().any():
-            names = ", ".join(splits.train.class_names)
-            raise DataUnusable(
-                f"no training image of {path} holds any of the classes {names}: there is nothing to learn"
-            )
+        """Without any positive to learn from, `read_splits` has raised."""
         for name, part in _parts(splits).items():
             for warning in _absences(name, part):
                 log(warning)
