@@ -12,7 +12,7 @@ from services.export import raw_outputs
 from services.export.exporter import INPUT, export_onnx
 from services.export.held_out import PictureSet, load_picture, load_splits, spread
 from services.export.problems import IncompleteRun
-from services.export.quantize import quantize
+from services.export.quantize import Method, quantize
 from services.export.runners import onnx_runner, open_session, torch_runner
 from services.export.runs import Run
 from services.export.tasks import TASKS
@@ -133,7 +133,7 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
     raw_names = export_onnx(exported, size, file)
     on_step("trace", 1, 1)
     if request.precision == "int8":
-        _quantize(file, [*exported.outputs, *raw_names], training_set, size, on_step)
+        _quantize(file, [*exported.outputs, *raw_names], training_set, size, task.calibration, on_step)
     raw_outputs.hide(file, raw_names)
     task.finish(file, labels, defaults, end_to_end=request.end_to_end)
 
@@ -201,14 +201,24 @@ def _network(run: Run, family: Family, config: Any) -> Any:
 
 
 def _quantize(
-    file: Path, outputs: list[str], training_set: PictureSet, size: tuple[int, int], on_step: OnStep
+    file: Path,
+    outputs: list[str],
+    training_set: PictureSet,
+    size: tuple[int, int],
+    method: Method,
+    on_step: OnStep,
 ) -> None:
     chosen = spread(training_set.records, CALIBRATION_PICTURES)
     images = [load_picture(record, size).pixels for record in chosen]
     float_file = resolve_under(file.parent, "float.onnx")
     file.rename(float_file)
     quantize(
-        float_file, file, outputs, images, on_image=lambda done, total: on_step("calibrate", done, total)
+        float_file,
+        file,
+        outputs,
+        images,
+        method=method,
+        on_image=lambda done, total: on_step("calibrate", done, total),
     )
     float_file.unlink()
 

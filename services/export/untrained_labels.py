@@ -18,7 +18,7 @@ from services.export.exporter import export_onnx
 from services.export.pipeline import tensors
 from services.export.quantize import quantize
 from services.export.raw_outputs import hide
-from services.export.tasks.classification import ClassificationGraph
+from services.export.tasks.classification import ClassificationExport, ClassificationGraph
 from services.export.untrained import settle_statistics
 from shared.data.synthetic.steel import render_strip
 from shared.families.defects.config import DefectsConfig
@@ -73,7 +73,8 @@ def _build(
     if precision == "int8":
         float_file = file.with_name("float.onnx")
         file.rename(float_file)
-        quantize(float_file, file, [*graph.outputs, *raw_names], list(images))
+        float_outputs = [*graph.outputs, *raw_names]
+        quantize(float_file, file, float_outputs, list(images), method=ClassificationExport.calibration)
         float_file.unlink()
     hide(file, raw_names)
     inputs, outputs = tensors(file)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from services.export.graph import ExportedGraph
 from services.export.held_out import PictureSet
 from services.export.problems import IncompleteRun, UnsupportedOption
+from services.export.quantize import Method
 from services.export.runs import Run
 from services.export.tasks.classification_checks import judge
 from services.export.tasks.classification_measurement import measure
@@ -54,6 +55,9 @@ class ClassificationGraph(ExportedGraph):
 
 class ClassificationExport:
     """See ExportTask."""
+
+    # A small defect is a few strong responses in thousands of places, which a percentile would clip.
+    calibration: Method = "minmax"
 
     def refuse(self, run: Run, *, end_to_end: bool) -> None:
         if end_to_end:

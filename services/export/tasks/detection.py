@@ -8,6 +8,7 @@ from onnx import TensorProto
 from torch import nn
 
 from services.export.held_out import PictureSet
+from services.export.quantize import Method
 from services.export.runs import Run
 from services.export.tasks.detection_checks import judge
 from services.export.tasks.detection_graph import DetectionGraph
@@ -23,6 +24,8 @@ _INNER_TYPES = {"boxes": TensorProto.FLOAT, "scores": TensorProto.FLOAT, "labels
 
 class DetectionExport:
     """See ExportTask."""
+
+    calibration: Method = "percentile"
 
     def refuse(self, run: Run, *, end_to_end: bool) -> None:
         """Nothing is refused: suppression may be inside the graph or outside."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from services.export.graph import ExportedGraph
 from services.export.held_out import PictureSet
+from services.export.quantize import Method
 from services.export.runners import Runner
 from services.export.runs import Run
 from shared.families.family import Family
@@ -43,6 +44,8 @@ class Subject:
 
 class ExportTask(Protocol):
     """How the models of one task are exported and judged."""
+
+    calibration: Method  # how int8 bounds the range of an activation
 
     def refuse(self, run: Run, *, end_to_end: bool) -> None:
         """Raise UnsupportedOption for what this task cannot do."""
