@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from shared.cli.console import ExitCode, err, fail, out, print_json
 from shared.data.events.cli.options import parse_size
 from shared.vision.events import Events
-from shared.vision.histogram import stacked_histogram
 
 Build = Callable[[Events, tuple[int, int]], NDArray[np.uint8]]
 _BINS, _CUTOFF, _WINDOW_US = 10, 10, 50_000
@@ -68,6 +67,8 @@ def compare(
     Events lie in clusters as edges give them, one in eight anywhere. The last window has the rest. One round
     that is not counted comes first.
     """
+    from shared.vision.histogram import stacked_histogram  # loads OpenCV, which `--help` does not need
+
     buffer = np.zeros((2 * _BINS, *size), np.uint8)
     ways: dict[str, Build] = {
         "ours": lambda events, size: stacked_histogram(events, size, bins=_BINS, cutoff=_CUTOFF, out=buffer),
