@@ -10,6 +10,7 @@ from shared.config.schema import RunConfig
 MONITORS: Mapping[str, Mapping[str, bool]] = MappingProxyType(
     {
         "detection": MappingProxyType({"ap": True, "ap50": True, "val_loss": False}),
+        "stream_detection": MappingProxyType({"ap": True, "ap50": True, "val_loss": False}),
         "classification": MappingProxyType({"macro_f1": True, "map": True, "val_loss": False}),
     }
 )

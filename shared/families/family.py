@@ -77,6 +77,20 @@ class ClassificationFamily(Family):
     build_loss: Callable[[Any, NDArray[np.int64], int], nn.Module]
 
 
+@dataclass(frozen=True)
+class StreamInput:
+    """How a recording becomes what a stream network takes: windows of `window_ms` as `representation`.
+
+    representation: a name in shared.vision.event_stacks.REPRESENTATIONS, of `bins` time bins. halved: whether
+    only the odd rows and columns of the sensor are kept.
+    """
+
+    representation: str
+    bins: int
+    window_ms: int
+    halved: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamFamily(Family):
     """Boxes in every window of a stream, by a network that remembers the windows before.
@@ -88,8 +102,10 @@ class StreamFamily(Family):
         [N, K], class probabilities [N, K].
     loss(config, outputs, targets) -> named weighted terms, and "loss", their sum, which is differentiated.
     default_thresholds(config) -> score_threshold, iou_threshold, max_detections.
-    input_size is the sensor's as histograms have it; the network pads.
+    stream_input(config) -> how windows of events are made into histograms.
+    input_size is the histograms' (height, width); the network pads.
     """
 
     loss: Callable[[Any, Any, Any], dict[str, Tensor]]
     default_thresholds: Callable[[Any], Mapping[str, float | int]]
+    stream_input: Callable[[Any], StreamInput]

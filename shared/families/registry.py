@@ -28,6 +28,11 @@ FAMILIES: Mapping[str, FamilyEntry] = MappingProxyType(
             config="shared.families.defects.config:DefectsConfig",
             family="shared.families.defects.family:DEFECTS",
         ),
+        "events": FamilyEntry(
+            task="stream_detection",
+            config="shared.families.events.config:EventsConfig",
+            family="shared.families.events.family:EVENTS",
+        ),
         "person": FamilyEntry(
             task="detection",
             config="shared.families.person.config:PersonConfig",

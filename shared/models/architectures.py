@@ -42,6 +42,11 @@ ARCHITECTURES = Registry(
         "resnet18_slim_cbam": _resnet(
             "resnet18_slim_cbam", "The slim ResNet-18 with attention after stages 3 and 4."
         ),
+        "rvt": Entry(
+            "shared.families.events.network:RVT",
+            "Recurrent vision transformer: attention and a ConvLSTM per stage, for event streams.",
+            task="stream_detection",
+        ),
         "person_grid": Entry(
             "shared.families.person.network:PersonNetwork",
             "Nine 3×3 blocks and a grid of cells: the one network of the person family.",

@@ -13,7 +13,7 @@ SCHEMA_VERSION: Final = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 
-Task = Literal["detection", "classification"]
+Task = Literal["detection", "classification", "stream_detection"]
 Precision = Literal["fp32", "fp16", "int8"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Files lie directly in the version's folder: a name with a separator could point out of it.
@@ -28,7 +28,7 @@ class TensorSpec(_Document):
     """One input or output of the graph; -1 stands for a dimension that is free, the batch first of all."""
 
     name: str
-    dtype: Literal["uint8", "float16", "float32", "int64"]
+    dtype: Literal["uint8", "int8", "float16", "float32", "int64"]
     shape: list[Annotated[int, Field(ge=-1)]]
 
 
@@ -43,8 +43,44 @@ class Preprocessing(_Document):
     pad_value: Annotated[int, Field(ge=0, le=255, description="grey level of the borders")] = 114
 
 
+class EventPreprocessing(_Document):
+    """What is done to the events of a window before they enter the graph; see shared.vision.event_stacks.
+
+    A window holds the events from its end - window_ms to its end, both included.
+    """
+
+    representation: Literal["stacked_histogram", "mixed_density", "ternary_volume"]
+    bins: Annotated[int, Field(gt=0, description="time bins of a window")]
+    window_ms: Annotated[int, Field(gt=0)]
+    sensor_height: Annotated[int, Field(gt=0, description="pixels of the camera")]
+    sensor_width: Annotated[int, Field(gt=0, description="pixels of the camera")]
+    halved: Annotated[bool, Field(description="only odd rows and columns of the sensor are kept")]
+    height: Annotated[int, Field(gt=0, description="pixels of the graph's input, as boxes have them")]
+    width: Annotated[int, Field(gt=0, description="pixels of the graph's input, as boxes have them")]
+
+    @model_validator(mode="after")
+    def _input_of_the_sensor(self) -> Self:
+        factor = 2 if self.halved else 1
+        if (self.sensor_height // factor, self.sensor_width // factor) != (self.height, self.width):
+            raise ValueError(
+                f"a sensor of {self.sensor_height}×{self.sensor_width}{', halved,' if self.halved else ''} "
+                f"gives no input of {self.height}×{self.width}"
+            )
+        return self
+
+
+class StateSpec(_Document):
+    """A tensor that a stream carries: the graph's input takes what its output gave for the last window.
+
+    A stream begins with zeros.
+    """
+
+    input: str
+    output: str
+
+
 class Thresholds(_Document):
-    """Of a detection model: what a request gets that states none of its own."""
+    """Of a detection model, in pictures or streams: what a request gets that states none of its own."""
 
     score_threshold: Annotated[float, Field(ge=0, le=1)]
     iou_threshold: Annotated[float, Field(ge=0, le=1)]
@@ -78,7 +114,8 @@ class ManifestDraft(_Document):
     end_to_end: bool = Field(False, description="Whether non-maximum suppression is inside the graph.")
     inputs: Annotated[list[TensorSpec], Field(min_length=1)]
     outputs: Annotated[list[TensorSpec], Field(min_length=1)]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | EventPreprocessing
+    states: list[StateSpec] = Field(default_factory=list, description="What a stream carries along.")
     labels: Annotated[list[str], Field(min_length=1)]
     thresholds: Thresholds | LabelThresholds
     metrics: Metrics = Metrics()
@@ -87,6 +124,21 @@ class ManifestDraft(_Document):
     source_job: str | None = Field(None, description="The job that made the version, if one did.")
     data_hash: str | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _input_of_the_task(self) -> Self:
+        streams = self.task == "stream_detection"
+        if isinstance(self.preprocessing, EventPreprocessing) != streams:
+            raise ValueError(f"a {self.task} model has no preprocessing such as {self.preprocessing}")
+        if bool(self.states) != streams:
+            raise ValueError(f"a {self.task} model has {len(self.states)} states")
+        inputs = {spec.name: spec for spec in self.inputs}
+        outputs = {spec.name: spec for spec in self.outputs}
+        for state in self.states:
+            before, after = inputs.get(state.input), outputs.get(state.output)
+            if before is None or after is None or (before.dtype, before.shape) != (after.dtype, after.shape):
+                raise ValueError(f"the state {state.input} and {state.output} are no input and output alike")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_of_the_task(self) -> Self:

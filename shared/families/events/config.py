@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.data.events.classes import CLASS_LISTS
+from shared.vision.event_stacks import REPRESENTATIONS
 
 TASK = "stream_detection"
 STAGE_STRIDES = (4, 8, 16, 32)
@@ -31,12 +32,13 @@ class Sensor:
     width: int
     split: int
     classes: str
+    half: bool = False
 
 
 SENSORS = {
     "gen1": Sensor(240, 304, 1, "gen1"),
-    "gen4": Sensor(360, 640, 2, "gen4"),  # 720 × 1280, halved
-    "etram": Sensor(360, 640, 2, "etram8"),  # 720 × 1280, halved
+    "gen4": Sensor(360, 640, 2, "gen4", half=True),  # 720 × 1280, halved
+    "etram": Sensor(360, 640, 2, "etram8", half=True),  # 720 × 1280, halved
 }
 
 
@@ -60,7 +62,16 @@ class EventsConfig(BaseModel):
         le=8,
         description="s: sides are padded to multiples of 32·s; attention windows are padded sides / 32·s.",
     )
-    channels: int = Field(20, ge=1, le=256, description="Channels of a histogram: polarities × time bins.")
+    representation: Literal["stacked_histogram", "mixed_density", "ternary_volume"] = Field(
+        "stacked_histogram", description="How a window of events is shown to the network."
+    )
+    bins: int = Field(10, ge=1, le=64, description="Time bins of a window.")
+    window_ms: int = Field(50, ge=1, le=1000, description="Length of a window.")
+    half: bool | None = Field(
+        None,
+        description="Whether histograms keep the odd rows and columns of a sensor of twice their sides, "
+        "instead of the sensor's own way.",
+    )
     num_classes: int | None = Field(
         None, ge=1, le=1000, description="How many classes, instead of the sensor's."
     )
@@ -127,6 +138,19 @@ class EventsConfig(BaseModel):
         if self.num_classes in (None, len(preset)):
             return preset
         return tuple(str(number) for number in range(self.num_classes or 0))
+
+    @property
+    def channels(self) -> int:
+        """Channels of a window as the network takes it: of the reference, polarities × time bins."""
+        channels: int = REPRESENTATIONS.load(self.representation)(bins=self.bins).channels
+        return channels
+
+    @property
+    def halved(self) -> bool:
+        """Whether histograms are of every other row and column of the sensor."""
+        if self.half is not None:
+            return self.half
+        return self.sensor != "custom" and SENSORS[self.sensor].half
 
     @property
     def split(self) -> int:

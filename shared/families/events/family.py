@@ -6,7 +6,7 @@ from shared.families.events.config import TASK, EventsConfig
 from shared.families.events.decode import candidates
 from shared.families.events.loss import loss
 from shared.families.events.network import RVT
-from shared.families.family import StreamFamily
+from shared.families.family import StreamFamily, StreamInput
 
 MAX_DETECTIONS = 100
 
@@ -31,6 +31,10 @@ def _input_size(config: EventsConfig) -> tuple[int, int]:
     return config.sensor_size
 
 
+def _stream_input(config: EventsConfig) -> StreamInput:
+    return StreamInput(config.representation, config.bins, config.window_ms, config.halved)
+
+
 EVENTS = StreamFamily(
     name="events",
     task=TASK,
@@ -41,4 +45,5 @@ EVENTS = StreamFamily(
     input_size=_input_size,
     loss=loss,
     default_thresholds=_default_thresholds,
+    stream_input=_stream_input,
 )

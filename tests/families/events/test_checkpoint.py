@@ -94,7 +94,10 @@ def test_a_file_that_is_not_there_or_no_checkpoint_is_told(small_network, tmp_pa
             {"num_classes": 3},
             r"yolox_head\.cls_preds\.0\.weight, \[2, 64, 1, 1\] there and \[3, 64, 1, 1\] here",
         ),
-        ({"channels": 5}, r"conv\.weight, \[32, 20, 7, 7\] there and \[32, 5, 7, 7\] here"),
+        (
+            {"representation": "ternary_volume", "bins": 5},
+            r"conv\.weight, \[32, 20, 7, 7\] there and \[32, 5, 7, 7\] here",
+        ),
     ],
 )
 def test_a_wrong_size_is_refused_with_the_first_mismatch(small_network, published, options, first):

@@ -40,7 +40,10 @@ def test_every_variant_is_named():
     variants = EventsConfig.model_fields.keys() - {
         "size",
         "sensor",
-        "channels",
+        "representation",
+        "bins",
+        "window_ms",
+        "half",
         "score_threshold",
         "iou_threshold",
     }

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from services.detector.cli.bench.bare_loop import run_threads
 from services.detector.cli.bench.peers.detection import open_session
 from services.detector.cli.bench.pictures import read_pictures
-from shared.repository.manifest import MANIFEST_FILE, MODEL_FILE, LabelThresholds, Manifest
+from shared.repository.manifest import MANIFEST_FILE, MODEL_FILE, LabelThresholds, Manifest, Preprocessing
 from shared.vision.decode import decode_image
 from shared.vision.letterbox import letterbox
 
@@ -39,6 +39,7 @@ class Labeller:
     def detect(self, data: bytes) -> NDArray[np.bool_]:
         """Return which labels one encoded picture holds, bool [C]."""
         preprocessing = self._manifest.preprocessing
+        assert isinstance(preprocessing, Preprocessing)  # the manifest refuses a picture model without
         size = (preprocessing.height, preprocessing.width)
         pixels, _ = letterbox(decode_image(data), size, pad_value=preprocessing.pad_value)
         (probabilities,) = self._session.run(["probabilities"], {self._manifest.inputs[0].name: pixels[None]})

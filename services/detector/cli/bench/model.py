@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from services.detector.cli.bench.peers.detection import GraphSpec
-from shared.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, ManifestDraft, Thresholds
+from shared.repository.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Manifest,
+    ManifestDraft,
+    Preprocessing,
+    Thresholds,
+)
 from shared.repository.repository import ModelRepository
 
 UNTRAINED = "untrained"
@@ -76,6 +83,7 @@ def graph_spec(version: Path) -> GraphSpec:
     """Return what the bare loop and the peers have to know of a version of a detection model."""
     manifest = Manifest.model_validate_json((version / MANIFEST_FILE).read_bytes())
     preprocessing, thresholds = manifest.preprocessing, manifest.thresholds
+    assert isinstance(preprocessing, Preprocessing)
     assert isinstance(thresholds, Thresholds)  # the command refused other tasks
     return GraphSpec(
         model=str(version / MODEL_FILE),

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from services.detector.dataplane.problems import EmptyPicture, NotAPicture, PictureTooLarge, TruncatedPicture
 from services.detector.dataplane.session import Tensors
-from shared.repository.manifest import Manifest
+from shared.repository.manifest import Manifest, Preprocessing
 from shared.vision.decode import ImageTooLarge, NotAnImage, TruncatedImage, decode_image
 from shared.vision.letterbox import Letterbox, letterbox
 
@@ -15,6 +15,7 @@ class PictureInput:
 
     def __init__(self, manifest: Manifest, *, max_pixels: int) -> None:
         preprocessing = manifest.preprocessing
+        assert isinstance(preprocessing, Preprocessing)  # the manifest refuses a picture model without
         self._input = manifest.inputs[0].name
         self._size = (preprocessing.height, preprocessing.width)
         self._pad_value = preprocessing.pad_value
