@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from services.detector.cli.predictors import Asked, UnsupportedAnswer
 from services.detector.dataplane.session import Tensors
-from services.detector.dataplane.tasks.detection import DetectionTask, Overrides
+from services.detector.dataplane.tasks.candidates import Overrides
+from services.detector.dataplane.tasks.detection import DetectionTask
 from services.detector.settings import DetectorSettings
 from shared.repository.manifest import Manifest
 from shared.vision.boxes import Detections

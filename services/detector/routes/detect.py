@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.detector.dataplane import problems
 from services.detector.dataplane.registry import LoadedVersion
-from services.detector.dataplane.tasks.detection import DetectionResult, DetectionTask, Overrides
+from services.detector.dataplane.tasks.candidates import Overrides
+from services.detector.dataplane.tasks.detection import DetectionResult, DetectionTask
 from services.detector.dataplane.tasks.task import expect
 from services.detector.negotiation import JPEG, preferred_type
 from services.detector.reception import admitted

@@ -7,24 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.dataplane.problems import FixedSuppression, InferenceFailed
 from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.tasks.candidates import CandidateFilter, Overrides
 from services.detector.dataplane.tasks.parameters import integer, number, refuse_unknown
 from services.detector.dataplane.tasks.pictures import PictureInput
-from shared.repository.manifest import Manifest, Thresholds
+from shared.repository.manifest import Manifest
 from shared.vision.boxes import Detections
 from shared.vision.drawing import draw_detections, encode_jpeg
 from shared.vision.letterbox import Letterbox
-from shared.vision.nms import nms
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What a request asks for in place of the manifest's thresholds; None leaves the manifest's."""
-
-    score_threshold: float | None = None
-    iou_threshold: float | None = None
-    max_detections: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +32,9 @@ class DetectionTask:
     name = "detection"
 
     def __init__(self, manifest: Manifest, *, max_pixels: int, jpeg_quality: int) -> None:
-        thresholds = manifest.thresholds
-        assert isinstance(thresholds, Thresholds)  # the manifest refuses a detection model without
         self.labels = manifest.labels
         self.pictures = PictureInput(manifest, max_pixels=max_pixels)
-        self._score_threshold = thresholds.score_threshold
-        self._iou_threshold = thresholds.iou_threshold
-        self._max_detections = thresholds.max_detections
-        self._end_to_end = manifest.end_to_end
+        self._candidates = CandidateFilter(manifest)
         self._jpeg_quality = jpeg_quality
 
     def work(self, data: bytes, overrides: Overrides, *, annotate: bool = False) -> "DetectionWork":
@@ -57,11 +42,7 @@ class DetectionTask:
 
         Raises FixedSuppression where the request states an IoU threshold and suppression is in the graph.
         """
-        if self._end_to_end and overrides.iou_threshold is not None:
-            raise FixedSuppression(
-                f"iou_threshold={overrides.iou_threshold:g} cannot be applied: non-maximum suppression is "
-                f"inside this model's graph, at {self._iou_threshold:g}; leave the field out"
-            )
+        self._candidates.check(overrides)
         return DetectionWork(self, data, overrides, annotate)
 
     def picture_tensors(self, data: bytes, parameters: Mapping[str, Any]) -> "DetectionTensorWork":
@@ -80,32 +61,11 @@ class DetectionTask:
         return DetectionTensorWork(self.work(data, overrides))
 
     def detections(self, outputs: Tensors, geometry: Letterbox, overrides: Overrides) -> Detections:
-        """Return what is left of one picture's candidates after thresholds and suppression.
+        """Return what is left of one picture's candidates, in pixels of that picture.
 
-        outputs: boxes float32 [1, K, 4] in input pixels, scores float32 [1, K], labels int64 [1, K], and
-        with suppression in the graph num_detections int64 [1].
+        outputs: as CandidateFilter.keep has them.
         """
-        boxes, scores, labels = outputs["boxes"][0], outputs["scores"][0], outputs["labels"][0]
-        if self._end_to_end:
-            count = int(outputs["num_detections"][0])
-            boxes, scores, labels = boxes[:count], scores[:count], labels[:count]
-        if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
-            raise InferenceFailed("the model answered with numbers that are not finite; export it again")
-        threshold = _first(overrides.score_threshold, self._score_threshold)
-        limit = _first(overrides.max_detections, self._max_detections)
-        candidates = Detections(boxes, scores, labels).select(scores >= threshold)
-        if self._end_to_end:
-            kept = candidates.select(np.argsort(-candidates.scores, kind="stable")[:limit])
-        else:
-            iou_threshold = _first(overrides.iou_threshold, self._iou_threshold)
-            kept = candidates.select(
-                nms(candidates.boxes, candidates.scores, candidates.labels, iou_threshold, limit)
-            )
-        if len(kept) and not 0 <= kept.labels.min() <= kept.labels.max() < len(self.labels):
-            raise InferenceFailed(
-                f"the model answered with label {kept.labels.max()} and has {len(self.labels)} names; "
-                "export it again"
-            )
+        kept = self._candidates.keep(outputs, overrides)
         return Detections(geometry.to_source(kept.boxes), kept.scores, kept.labels)
 
     def annotate(self, image: NDArray[np.uint8], detections: Detections) -> bytes:
@@ -165,7 +125,3 @@ class DetectionTensorWork:
             "labels": found.labels[None].astype(np.int64, copy=False),
             "num_detections": np.array([len(found)], np.int64),
         }
-
-
-def _first(asked: Any, default: Any) -> Any:
-    return default if asked is None else asked

@@ -5,7 +5,8 @@ import pytest
 
 from services.detector.dataplane.problems import FixedSuppression, InferenceFailed
 from services.detector.dataplane.session import Tensors
-from services.detector.dataplane.tasks.detection import DetectionTask, Overrides
+from services.detector.dataplane.tasks.candidates import Overrides
+from services.detector.dataplane.tasks.detection import DetectionTask
 from shared.repository.manifest import FileEntry, Manifest, complete
 from shared.vision.letterbox import fit_letterbox
 from tests.fixtures.tiny_detection_model import tiny_manifest
