@@ -220,7 +220,7 @@ class _Setup:
     def _random_batches(self, batch_size: int, image_size: int) -> list[Any]:
         import torch
 
-        from training.tasks.task import TrainingBatch
+        from training.tasks.pictures import TrainingBatch
 
         generator = torch.Generator().manual_seed(0)
         batches = []

@@ -88,7 +88,7 @@ class EndOfEpoch(pl.Callback):
         self._trained_s = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: Any) -> None:
-        module.start_epoch_totals()
+        module.start_epoch()
         self._started_s = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
@@ -116,9 +116,9 @@ class EndOfEpoch(pl.Callback):
         ranks = trainer.world_size
         totals = over_ranks(
             trainer,
-            {**module.mean_terms(), **module.epoch_counts, "images": module.epoch_images},
+            {**module.mean_terms(), **module.epoch_counts, "samples": module.epoch_samples},
         )
-        images = int(totals.pop("images"))
+        samples = int(totals.pop("samples"))
         counts = {name: int(totals.pop(name)) for name in module.epoch_counts}
         terms = {name: total / ranks for name, total in totals.items()}  # as many steps in each rank
         return {
@@ -127,7 +127,7 @@ class EndOfEpoch(pl.Callback):
             "loss": terms.pop("loss"),
             **{f"loss_{name.removeprefix('loss_')}": value for name, value in terms.items()},
             **counts,
-            "images_per_s": round(images / train_s, 2),
+            "images_per_s": round(samples / train_s, 2),
         }
 
     def _evaluate(self, trainer: pl.Trainer, module: RunModule) -> dict[str, float | None]:

@@ -18,8 +18,7 @@ from shared.families.registry import config_class, get_family
 from training.callbacks import EndOfEpoch, EpochSeeds, StepWatch, stop_if_asked
 from training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from training.control import RunControl
-from training.errors import DataUnusable, RunStopped, TrainingError
-from training.loaders import evaluation_loader, training_loader
+from training.errors import RunStopped, TrainingError
 from training.module import RunModule
 from training.run_folder import RunFolder
 from training.splits import usable_data
@@ -66,11 +65,10 @@ def fit(
     `rank` is this process's place among the `trainer.devices` processes that training.devices starts;
     relative paths of files to start from are taken from `data_root`.
     """
-    trainer_config, data = config.trainer, config.data
+    trainer_config = config.trainer
     family = get_family(config.family)
     task = TASKS[family.task]
     model_config = config_class(config.family)(**config.model)
-    size = family.input_size(model_config)
     gpu = uses_gpu(trainer_config)
     checkpoint = folder.checkpoint if folder.checkpoint.exists() else None
     first_epoch = len(read_checkpoint(checkpoint)["sightline"]["history"]["rows"]) if checkpoint else 0
@@ -78,49 +76,30 @@ def fit(
     def stop_while_loading() -> None:
         stop_if_asked(control, folder.path, first_epoch)
 
-    train_set = task.dataset(
+    def log(text: str) -> None:
+        if rank == 0:
+            control.report("log", message=text)
+
+    train_batches = task.training_loader(
+        family,
+        model_config,
+        config,
         splits.train,
-        size,
-        augmentation=config.augmentation,
-        sampling=data,
-        seed=config.seed,
-        cache=data.cache,
-        on_image=stop_while_loading,
-    )
-    val_set = task.dataset(splits.val, size, cache=data.cache, on_image=stop_while_loading)
-    train_batches = training_loader(
-        train_set,
-        task.training_collate(family, model_config),
-        batch_size=trainer_config.batch_size,
-        num_workers=data.num_workers,
-        seed=config.seed,
         first_epoch=first_epoch,
         rank=rank,
-        world_size=trainer_config.devices,
         pin_memory=gpu,
+        after_sample=stop_while_loading,
+        log=log,
     )
-    if not len(train_batches):
-        raise DataUnusable(
-            f"{len(train_set)} training images are too few for trainer.devices={trainer_config.devices}"
-        )
-    if rank == 0 and len(train_set) < trainer_config.batch_size * trainer_config.devices:
-        control.report(
-            "log",
-            message=f"{len(train_set)} training images do not fill a batch of {trainer_config.batch_size}: "
-            f"an epoch is one step of {train_batches.batch_size}",
-        )
-    val_batches = evaluation_loader(
-        val_set,
-        task.evaluation_collate(family, model_config, val_set),
-        batch_size=trainer_config.batch_size,
-        num_workers=data.num_workers,
+    val_batches = task.evaluation_loader(
+        family, model_config, config, splits.val, kept=True, after_sample=stop_while_loading
     )
     torch.manual_seed(config.seed)  # the first weights
     network = family.build(model_config)
     if checkpoint is None:
         note = task.start(network, model_config, data_root or Path())
-        if note and rank == 0:
-            control.report("log", message=note)
+        if note:
+            log(note)
     module = RunModule(
         config,
         family,
@@ -157,7 +136,8 @@ def build_trainer(config: TrainerConfig, callbacks: list[pl.Callback], **argumen
         precision=resolve_precision(config),
         max_epochs=config.max_epochs,
         accumulate_grad_batches=config.accumulate_grad_batches,
-        gradient_clip_val=config.gradient_clip_norm or None,
+        gradient_clip_val=config.gradient_clip_norm or config.gradient_clip_value or None,
+        gradient_clip_algorithm="value" if config.gradient_clip_value else "norm",
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         logger=False,

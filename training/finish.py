@@ -18,7 +18,6 @@ from training.callbacks import stop_if_asked
 from training.checkpoint import load_buffers, load_weights, room_for
 from training.control import RunControl
 from training.engine import resolve_precision, uses_gpu
-from training.loaders import evaluation_loader
 from training.run_folder import RunFolder
 from training.splits import usable_data
 from training.tasks import TASKS
@@ -82,7 +81,7 @@ def finish(
             **results,
             "training_seconds": round(sum(row["seconds"] for row in history["rows"]), 3),
             "parameters": _parameter_count(config),
-            "images": {name: len(part) for name, part in _parts(splits).items()},
+            f"{task.unit}s": {name: len(part) for name, part in _parts(splits).items()},
             "data_hash": {name: part.content_hash() for name, part in _parts(splits).items()},
             "precision": resolve_precision(config.trainer),
             "device": torch.cuda.get_device_name() if uses_gpu(config.trainer) else platform.machine(),
@@ -115,19 +114,12 @@ def evaluate_weights(
     if isinstance(criterion, torch.nn.Module):
         load_buffers(criterion, folder.checkpoint, "criterion")
         criterion.to(device)
-    dataset = task.dataset(part, family.input_size(model_config))
-    batches = evaluation_loader(
-        dataset,
-        task.evaluation_collate(family, model_config, dataset),
-        batch_size=config.trainer.batch_size,
-        num_workers=config.data.num_workers,
-    )
     return task.evaluate(
         family,
         model_config,
         network.to(device, memory_format=memory_format),  # type: ignore[call-overload]
         criterion,
-        batches,
+        task.evaluation_loader(family, model_config, config, part),
         device=device,
         autocast=nullcontext,
         channels_last=config.trainer.channels_last,

@@ -15,17 +15,16 @@ from shared.families.family import Family
 from training.ema import WeightAverage
 from training.errors import NonFiniteLoss
 from training.history import History
-from training.network_input import as_float32, network_input
 from training.optimization import LearningRate, build_optimizer, scaled_lr, set_lr
 from training.tasks import TASKS
-from training.tasks.task import Criterion, TrainingBatch
+from training.tasks.task import Criterion
 
 
 class RunModule(pl.LightningModule):
     """Network, weight average, learning rate and history: everything that a checkpoint holds of a run.
 
-    It knows no model: the criterion gives a dict of named loss terms, of which `loss` is differentiated, for
-    what the network gives. The loss is computed in single precision, outside autocast.
+    It knows no model and no data: the task's step gives a dict of named loss terms, of which `loss` is
+    differentiated, and what the next step is to remember.
     """
 
     def __init__(
@@ -42,7 +41,8 @@ class RunModule(pl.LightningModule):
         super().__init__()
         self.run_config, self.family, self.model_config = config, family, model_config
         self.criterion = criterion
-        monitors = TASKS[family.task].monitors
+        self.task = TASKS[family.task]
+        monitors = self.task.monitors
         self.steps_per_epoch = steps_per_epoch
         self.checkpoint = checkpoint
         self.network = network
@@ -63,7 +63,7 @@ class RunModule(pl.LightningModule):
             config.trainer.early_stopping_patience,
             higher_is_better=monitors[config.trainer.monitor],
         )
-        self.start_epoch_totals()
+        self.start_epoch()
 
     @property
     def evaluated_network(self) -> nn.Module:
@@ -77,27 +77,35 @@ class RunModule(pl.LightningModule):
         if self.average:  # not a registered part, so that no strategy synchronises it
             self.average.network.to(self.device)
 
-    def start_epoch_totals(self) -> None:
-        """Forget the sums over the last epoch."""
+    def start_epoch(self) -> None:
+        """Forget the last epoch: its sums, and what its streams left in memory.
+
+        So a run that goes on from the end of an epoch starts the next one as an undisturbed run does.
+        """
+        self._memory: Any = None
         self._term_sums: dict[str, Tensor] = {}
         self.epoch_steps = 0
-        self.epoch_images = 0
+        self.epoch_samples = 0
         self.epoch_counts: dict[str, int] = {}
 
-    def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
-        images = network_input(batch.images, channels_last=self.run_config.trainer.channels_last)
-        outputs = self.network(images)
-        with torch.autocast(self.device.type, enabled=False):
-            losses = self.criterion(as_float32(outputs), batch.targets)
-        self._require_finite(losses)
-        for name, term in losses.items():
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        step = self.task.step(
+            self.network,
+            self.criterion,
+            batch,
+            self._memory,
+            channels_last=self.run_config.trainer.channels_last,
+        )
+        self._memory = step.memory
+        self._require_finite(step.losses)
+        for name, term in step.losses.items():
             # Sums stay on the device: reading one would wait for it.
             self._term_sums[name] = self._term_sums.get(name, 0) + term.detach()
         self.epoch_steps += 1
-        self.epoch_images += len(batch.images)
-        for name, count in batch.counts.items():
+        self.epoch_samples += step.samples
+        for name, count in step.counts.items():
             self.epoch_counts[name] = self.epoch_counts.get(name, 0) + count
-        return losses["loss"]
+        return step.losses["loss"]
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None

@@ -10,6 +10,10 @@ from shared.config import OptimizerConfig, RunConfig, ScheduleConfig
 
 _PLATEAU_THRESHOLD = 1e-4  # smallest relative improvement that counts, as in torch's ReduceLROnPlateau
 
+# specs/events.md section 9, "Training": one cycle of straight lines.
+_CYCLE_PEAK = 0.005  # of all steps
+_CYCLE_START, _CYCLE_END = 1 / 20, 1 / 10000  # of the full rate
+
 
 def scaled_lr(config: RunConfig) -> float:
     """Return the learning rate for the real batch: linear in it where `lr_reference_batch` is set."""
@@ -45,7 +49,7 @@ def _one_number_per_channel(parameter: nn.Parameter) -> bool:
 
 
 class LearningRate:
-    """The learning rate at each optimiser step: linear warm-up, then plateau, cosine or constant.
+    """The learning rate at each optimiser step: linear warm-up, then plateau, cosine or constant; or a cycle.
 
     `higher_is_better` tells the plateau which way its metric improves.
     """
@@ -72,12 +76,22 @@ class LearningRate:
         epoch = step / self._steps_per_epoch
         if epoch < config.warmup_epochs:
             return config.warmup_lr + (self._base_lr - config.warmup_lr) * epoch / config.warmup_epochs
+        if config.name == "one_cycle":
+            return max(self._base_lr * self._one_cycle(step), config.min_lr)
         lr = self._base_lr * self._scale
         if config.name == "cosine":
             length = max(self._max_epochs - config.warmup_epochs, 1e-9)
             progress = min((epoch - config.warmup_epochs) / length, 1.0)
             lr *= (1 + math.cos(math.pi * progress)) / 2
         return max(lr, config.min_lr)
+
+    def _one_cycle(self, step: int) -> float:
+        """The share of the full rate at `step`; the last step of the run has the lowest."""
+        steps = self._steps_per_epoch * self._max_epochs
+        peak, last = max(_CYCLE_PEAK * steps - 1, 0.0), max(steps - 1, 1)  # counted from 0
+        if step < peak:
+            return _CYCLE_START + (1 - _CYCLE_START) * step / peak
+        return 1 - (1 - _CYCLE_END) * min((step - peak) / (last - peak), 1.0)
 
     def after_evaluation(self, metric: float, epochs_done: int) -> bool:
         """Tell the plateau the monitored number; return whether the learning rate fell.

@@ -41,7 +41,7 @@ def load_splits(
     _tell(task, config, path, splits, log)
     for name, part in (("training", splits.train), ("validation", splits.val)):
         if not len(part):
-            raise DataUnusable(f"the {name} split of {path} holds no image")
+            raise DataUnusable(f"the {name} split of {path} holds no {task.unit}")
     task.check_splits(splits, path, log)
     return splits
 
@@ -51,7 +51,8 @@ def _tell(
 ) -> None:
     """Say what was decided or left out on the way, so that nothing happens silently."""
     if splits.cut_off:
-        log(f"holding out {len(splits.val)} of {len(splits.train) + len(splits.val)} images for validation")
+        whole = len(splits.train) + len(splits.val)
+        log(f"holding out {len(splits.val)} of {whole} {task.unit}s for validation")
     if config.test is not None and splits.test is None:
         log(f"there is no split {config.test!r}: the final numbers are those of the validation split")
     read = {"training": splits.train, "validation": splits.val, "test": splits.test}
@@ -63,4 +64,4 @@ def _tell(
             if not codes:
                 continue
             found = ", ".join(f"{count} {code}" for code, count in codes.most_common())
-            log(f"{name} data left out or repaired: {found}; `sightline data check {path}` names each")
+            log(f"{name} data left out or repaired: {found}; `{task.inspect} {path}` names each")

@@ -52,6 +52,14 @@ class DataConfig(Section):
     )
     num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
+    sampling: Literal["stream", "random", "mixed"] = Field(
+        "mixed",
+        description="Streams: recordings from their beginning on, what is remembered carried along; clips "
+        "from anywhere, begun anew; or half of each batch so and half so.",
+    )
+    clip_length: int = Field(
+        10, ge=1, le=200, description="Streams: windows of a clip, through which gradients go back in time."
+    )
 
     @property
     def window_size(self) -> tuple[int, int] | None:
@@ -82,9 +90,10 @@ class DataConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Random changes of training images; each name alone is the probability that an image gets it.
+    """Random changes of training images, or of the windows of a clip, which all get the same.
 
-    The values of the recommended recipe stand in groups/augmentation/recommended.yaml; here all are off.
+    Each name alone is the probability that an image or a clip gets it. The values of the recommended recipe
+    stand in groups/augmentation/recommended.yaml; here all are off.
     """
 
     horizontal_flip: float = Field(0.0, ge=0, le=1, description="Mirror left and right.")
@@ -101,6 +110,29 @@ class AugmentationConfig(Section):
     gamma_min: float = Field(0.8, gt=0, description="Smallest gamma.")
     gamma_max: float = Field(1.2, gt=0, description="Largest gamma.")
     clahe: float = Field(0.0, ge=0, le=1, description="Equalise contrast locally (CLAHE).")
+    zoom_in: float = Field(
+        0.0, ge=0, le=1, description="Streams: magnify around an object; clips from anywhere only."
+    )
+    zoom_in_factor: float = Field(1.5, ge=1, le=4, description="By at most this.")
+    zoom_out: float = Field(
+        0.0, ge=0, le=1, description="Streams: shrink onto an empty canvas; clips from anywhere."
+    )
+    zoom_out_streamed: float = Field(
+        0.0, ge=0, le=1, description="Streams: the same of recordings that are followed from their beginning."
+    )
+    zoom_out_factor: float = Field(1.2, ge=1, le=4, description="By at most this, in both cases.")
+    suppress_polarity: float = Field(0.0, ge=0, le=1, description="Streams: lose all events of one polarity.")
+    event_noise: float = Field(0.0, ge=0, le=1, description="Streams: add background events.")
+    event_noise_hz: float = Field(0.05, ge=0, description="Background events per pixel and second.")
+
+    @model_validator(mode="after")
+    def _one_zoom(self) -> Self:
+        if self.zoom_in + self.zoom_out > 1:
+            raise ValueError(
+                f"a clip is magnified or shrunk, never both: zoom_in {self.zoom_in} and zoom_out "
+                f"{self.zoom_out} are together above 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gamma_range(self) -> Self:
@@ -126,7 +158,11 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate changes with time."""
 
-    name: Literal["plateau", "cosine", "constant"] = Field("plateau", description="Rule after the warm-up.")
+    name: Literal["plateau", "cosine", "constant", "one_cycle"] = Field(
+        "plateau",
+        description="Rule after the warm-up. one_cycle has its own: in straight lines from lr/20 up to lr at "
+        "0.5 % of all steps, and down to lr/10000 at the last.",
+    )
     warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up; 0 for none.")
     warmup_lr: float = Field(1e-6, ge=0, description="Learning rate at the first step of the warm-up.")
     monitor: Monitor = Field("val_loss", description="Plateau: the validation number that has to improve.")
@@ -134,17 +170,26 @@ class ScheduleConfig(Section):
     patience: int = Field(5, ge=0, description="Plateau: evaluations without improvement before that.")
     min_lr: float = Field(0.0, ge=0, description="The learning rate never falls below this.")
 
+    @model_validator(mode="after")
+    def _one_rise(self) -> Self:
+        if self.name == "one_cycle" and self.warmup_epochs:
+            raise ValueError("one_cycle rises by itself; set warmup_epochs=0")
+        return self
+
 
 class TrainerConfig(Section):
     """The loop: how long, how large a batch, on which devices."""
 
     max_epochs: int = Field(100, ge=1, description="Epochs at most.")
-    batch_size: int = Field(8, ge=1, description="Images per step and device.")
+    batch_size: int = Field(8, ge=1, description="Images, or clips of streams, per step and device.")
     precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed or 16-mixed on a GPU, 32 on a CPU."
     )
     accumulate_grad_batches: int = Field(1, ge=1, description="Batches per optimiser step.")
     gradient_clip_norm: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0: not clipped.")
+    gradient_clip_value: float = Field(
+        0.0, ge=0, description="Largest size of each number in the gradient; 0: not clipped."
+    )
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Moving average of the weights; 0: off.")
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Evaluations without improvement before the end; null: never."
@@ -158,6 +203,12 @@ class TrainerConfig(Section):
     num_threads: int | None = Field(None, ge=1, description="CPU threads of PyTorch; null: its own choice.")
     channels_last: bool = Field(True, description="Memory format of images and weights.")
     eval_every_epochs: int = Field(1, ge=1, description="Evaluate on the validation split every n epochs.")
+
+    @model_validator(mode="after")
+    def _clipped_in_one_way(self) -> Self:
+        if self.gradient_clip_norm and self.gradient_clip_value:
+            raise ValueError("set gradient_clip_norm or gradient_clip_value, not both")
+        return self
 
 
 class TrackingConfig(Section):

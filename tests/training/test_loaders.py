@@ -1,6 +1,7 @@
 """Batches as the engine draws them."""
 
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,9 @@ from shared.data.dataset import DetectionRecord, DetectionSet
 from shared.data.torch_dataset import DetectionDataset
 from shared.families import get_family
 from training.loaders import evaluation_loader, training_loader
-from training.tasks import TASKS
+from training.tasks.detection import collate_evaluation, collate_training
 
 FAMILY = get_family("person")
-TASK = TASKS["detection"]
 CONFIG = FAMILY.config(image_size=64, grid_size=4)
 
 
@@ -31,7 +31,7 @@ class Pictures(DetectionDataset):
 
 def loader(count, **arguments):
     given = {"batch_size": 4, "num_workers": 0, "seed": 0, **arguments}
-    return training_loader(Pictures(count), TASK.training_collate(FAMILY, CONFIG), **given)
+    return training_loader(Pictures(count), partial(collate_training, FAMILY.encode_targets, CONFIG), **given)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_batch_that_is_not_full_is_left_out_unless_it_is_all_there_is(images, 
 
 def test_regions_to_ignore_reach_the_targets_of_training_and_evaluation():
     pictures = Pictures(2)
-    collate = TASK.evaluation_collate(FAMILY, CONFIG, pictures)
+    collate = partial(collate_evaluation, FAMILY.encode_targets, CONFIG, pictures.dataset.records)
     evaluated = evaluation_loader(pictures, collate, batch_size=2, num_workers=0)
     for batch in (*loader(2), *evaluated):
         level = batch.targets.levels[0]
@@ -57,8 +57,7 @@ def handler_in_a_worker(config, boxes, labels, size, ignored):
 
 
 def test_ctrl_c_does_not_end_loader_processes():
-    family = SimpleNamespace(encode_targets=handler_in_a_worker)
-    collate = TASK.training_collate(family, CONFIG)
+    collate = partial(collate_training, handler_in_a_worker, CONFIG)
     batches = training_loader(Pictures(4), collate, batch_size=4, num_workers=1, seed=0)
     assert [batch.targets.ignores_interrupts for batch in batches] == [True]
     assert torch.utils.data.get_worker_info() is None

@@ -12,10 +12,10 @@ import orjson
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from shared.config import DataConfig, RunConfig
 from shared.config.monitors import MONITORS
-from shared.config.schema import AugmentationConfig
 from shared.core.files import write_atomic
 from shared.data.classification import ClassificationRecord, ClassificationSet
 from shared.data.classification_splits import parse_ratios, read_classification_splits
@@ -34,10 +34,12 @@ from shared.families.family import ClassificationFamily
 from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
 from shared.models.weights import load_trunk_weights
 from training.errors import ResumeMismatch, WeightsUnusable
+from training.loaders import evaluation_loader
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
 from training.tasks.classification_intervals import Answers, intervals
-from training.tasks.task import Criterion, Evaluation, TrainingBatch
+from training.tasks.pictures import TrainingBatch, picture_batches, picture_step
+from training.tasks.task import Criterion, Evaluation, Step
 
 _PLAIN_THRESHOLD = 0.5  # what thresholds chosen on a split are compared with
 
@@ -58,6 +60,8 @@ class ClassificationTask:
     headline: tuple[str, ...] = ("macro_f1", "map")
     monitors: Mapping[str, bool] = MONITORS["classification"]
     told = frozenset({"class_absent"})
+    unit = "image"
+    inspect = "sightline data check"
 
     def read_splits(
         self, config: DataConfig, path: Path, class_names: list[str], seed: int
@@ -70,36 +74,74 @@ class ClassificationTask:
             for warning in _absences(name, part):
                 log(warning)
 
-    def dataset(
+    def training_loader(
         self,
+        family: ClassificationFamily,
+        model_config: Any,
+        config: RunConfig,
         part: ClassificationSet,
-        size: tuple[int, int],
         *,
-        augmentation: AugmentationConfig | None = None,
-        sampling: DataConfig | None = None,
-        seed: int = 0,
-        cache: Any = "none",
-        on_image: Callable[[], None] | None = None,
-    ) -> ClassificationDataset:
-        changes = build_augmentation(augmentation) if augmentation else None
-        windows = None
-        if sampling and sampling.repeat_rare:
-            part = repeat_rare(part, sampling.repeat_rare, seed)
-        if sampling and sampling.window_size:
-            windows = WindowPolicy(sampling.window_size, sampling.window_focus)
-        return ClassificationDataset(
-            part, size, augmentation=changes, windows=windows, seed=seed, cache=cache, on_image=on_image
+        first_epoch: int,
+        rank: int,
+        pin_memory: bool,
+        after_sample: Callable[[], None],
+        log: Callable[[str], None],
+    ) -> DataLoader[Any]:
+        data = config.data
+        if data.repeat_rare:
+            part = repeat_rare(part, data.repeat_rare, config.seed)
+        dataset = ClassificationDataset(
+            part,
+            family.input_size(model_config),
+            augmentation=build_augmentation(config.augmentation),
+            windows=WindowPolicy(data.window_size, data.window_focus) if data.window_size else None,
+            seed=config.seed,
+            cache=data.cache,
+            on_image=after_sample,
+        )
+        return picture_batches(
+            dataset,
+            _collate_training,
+            config,
+            first_epoch=first_epoch,
+            rank=rank,
+            pin_memory=pin_memory,
+            log=log,
         )
 
-    def training_collate(
-        self, family: ClassificationFamily, model_config: Any
-    ) -> Callable[[list[ClassificationSample]], TrainingBatch]:
-        return _collate_training
+    def evaluation_loader(
+        self,
+        family: ClassificationFamily,
+        model_config: Any,
+        config: RunConfig,
+        part: ClassificationSet,
+        *,
+        kept: bool = False,
+        after_sample: Callable[[], None] = lambda: None,
+    ) -> DataLoader[Any]:
+        dataset = ClassificationDataset(
+            part,
+            family.input_size(model_config),
+            cache=config.data.cache if kept else "none",
+            on_image=after_sample,
+        )
+        return evaluation_loader(
+            dataset,
+            partial(_collate_evaluation, part.records),
+            batch_size=config.trainer.batch_size,
+            num_workers=config.data.num_workers,
+        )
 
-    def evaluation_collate(
-        self, family: ClassificationFamily, model_config: Any, dataset: Any
-    ) -> Callable[[list[ClassificationSample]], EvaluationBatch]:
-        return partial(_collate_evaluation, dataset.dataset.records)
+    def step(
+        self,
+        network: nn.Module,
+        criterion: Criterion,
+        batch: TrainingBatch,
+        memory: Any,
+        *,
+        channels_last: bool,
+    ) -> Step:
+        return picture_step(network, criterion, batch, channels_last=channels_last)
 
     def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
         if model_config.weights is None:

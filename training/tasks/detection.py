@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from shared.config import DataConfig, RunConfig
 from shared.config.monitors import MONITORS
-from shared.config.schema import AugmentationConfig
 from shared.data.dataset import DetectionRecord, DetectionSet
 from shared.data.splits import Splits, read_splits
 from shared.data.torch_dataset import Batch, DetectionDataset, Sample, collate
@@ -24,9 +24,11 @@ from shared.vision.boxes import Detections
 from shared.vision.letterbox import Letterbox
 from shared.vision.nms import nms
 from training.errors import DataUnusable
+from training.loaders import evaluation_loader
 from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
-from training.tasks.task import Criterion, Evaluation, TrainingBatch
+from training.tasks.pictures import TrainingBatch, picture_batches, picture_step
+from training.tasks.task import Criterion, Evaluation, Step
 
 # AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
 CANDIDATE_SCORE = 0.001
@@ -64,10 +66,16 @@ class DetectionTask:
     headline: tuple[str, ...] = ("ap50", "ap")
     monitors: Mapping[str, bool] = MONITORS["detection"]
     told: frozenset[str] = frozenset()
+    unit = "image"
+    inspect = "sightline data check"
 
     def read_splits(
         self, config: DataConfig, path: Path, class_names: list[str], seed: int
     ) -> Splits[DetectionSet]:
+        if config.window or config.repeat_rare:
+            raise ValueError(
+                "data.window and data.repeat_rare are for classification; a detector takes pictures whole"
+            )
         return read_splits(config, path, class_names, seed)
 
     def check_splits(self, splits: Splits[DetectionSet], path: Path, log: Callable[[str], None]) -> None:
@@ -75,33 +83,71 @@ class DetectionTask:
             if all(record.ignore.all() for record in part.records):
                 raise DataUnusable(f"no {name} image of {path} holds a box of {', '.join(part.class_names)}")
 
-    def dataset(
+    def training_loader(
         self,
+        family: DetectionFamily,
+        model_config: Any,
+        config: RunConfig,
         part: DetectionSet,
-        size: tuple[int, int],
         *,
-        augmentation: AugmentationConfig | None = None,
-        sampling: DataConfig | None = None,
-        seed: int = 0,
-        cache: Any = "none",
-        on_image: Callable[[], None] | None = None,
-    ) -> DetectionDataset:
-        if sampling and (sampling.window or sampling.repeat_rare):
-            raise DataUnusable(
-                "data.window and data.repeat_rare are for classification; a detector takes pictures whole"
-            )
-        changes = build_augmentation(augmentation) if augmentation else None
-        return DetectionDataset(part, size, augmentation=changes, seed=seed, cache=cache, on_image=on_image)
+        first_epoch: int,
+        rank: int,
+        pin_memory: bool,
+        after_sample: Callable[[], None],
+        log: Callable[[str], None],
+    ) -> DataLoader[Any]:
+        dataset = DetectionDataset(
+            part,
+            family.input_size(model_config),
+            augmentation=build_augmentation(config.augmentation),
+            seed=config.seed,
+            cache=config.data.cache,
+            on_image=after_sample,
+        )
+        collate = partial(collate_training, family.encode_targets, model_config)
+        return picture_batches(
+            dataset,
+            collate,
+            config,
+            first_epoch=first_epoch,
+            rank=rank,
+            pin_memory=pin_memory,
+            log=log,
+        )
 
-    def training_collate(
-        self, family: DetectionFamily, model_config: Any
-    ) -> Callable[[list[Sample]], TrainingBatch]:
-        return partial(_collate_training, family.encode_targets, model_config)
+    def evaluation_loader(
+        self,
+        family: DetectionFamily,
+        model_config: Any,
+        config: RunConfig,
+        part: DetectionSet,
+        *,
+        kept: bool = False,
+        after_sample: Callable[[], None] = lambda: None,
+    ) -> DataLoader[Any]:
+        dataset = DetectionDataset(
+            part,
+            family.input_size(model_config),
+            cache=config.data.cache if kept else "none",
+            on_image=after_sample,
+        )
+        return evaluation_loader(
+            dataset,
+            partial(collate_evaluation, family.encode_targets, model_config, part.records),
+            batch_size=config.trainer.batch_size,
+            num_workers=config.data.num_workers,
+        )
 
-    def evaluation_collate(
-        self, family: DetectionFamily, model_config: Any, dataset: Any
-    ) -> Callable[[list[Sample]], EvaluationBatch]:
-        return partial(_collate_evaluation, family.encode_targets, model_config, dataset.dataset.records)
+    def step(
+        self,
+        network: nn.Module,
+        criterion: Criterion,
+        batch: TrainingBatch,
+        memory: Any,
+        *,
+        channels_last: bool,
+    ) -> Step:
+        return picture_step(network, criterion, batch, channels_last=channels_last)
 
     def start(self, network: nn.Module, model_config: Any, root: Path) -> None:
         return
@@ -249,15 +295,17 @@ def _detections(
         yield Detections(geometry.to_source(kept.boxes), kept.scores, kept.labels)
 
 
-def _collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
+def collate_training(encode_targets: Any, model_config: Any, samples: list[Sample]) -> TrainingBatch:
+    """Make a batch of samples; counts the boxes for which there was no place."""
     batch = collate(samples)
     targets = _targets(encode_targets, model_config, batch)
     return TrainingBatch(batch["images"], targets, {"collisions": targets.collisions})
 
 
-def _collate_evaluation(
+def collate_evaluation(
     encode_targets: Any, model_config: Any, records: list[DetectionRecord], samples: list[Sample]
 ) -> EvaluationBatch:
+    """Make a batch of samples; `records` are the data set's, by index."""
     batch = collate(samples)
     return EvaluationBatch(
         batch["images"],

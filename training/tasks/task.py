@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
 from shared.config import DataConfig, RunConfig
-from shared.config.schema import AugmentationConfig
 from training.run_folder import RunFolder
 
 # (network's outputs in single precision, a batch's targets) -> named weighted terms, and "loss", their sum.
@@ -20,19 +19,17 @@ Criterion = Callable[[Any, Any], dict[str, Tensor]]
 
 
 @dataclass
-class TrainingBatch:
-    """images uint8 [N, H, W, 3] RGB, what the criterion compares the outputs with, and what is counted."""
+class Step:
+    """What a task's training step came to.
 
-    images: Tensor
-    targets: Any
-    counts: dict[str, int] = field(default_factory=dict)
+    losses: named weighted terms, and "loss", their sum. samples: pictures or windows that it took. counts:
+    what is summed over the epoch. memory: what the epoch's next step is given; no gradient goes back into it.
+    """
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
-        images = self.images.to(device, non_blocking=non_blocking)
-        return TrainingBatch(images, self.targets.to(device), self.counts)
-
-    def pin_memory(self) -> "TrainingBatch":
-        return TrainingBatch(self.images.pin_memory(), self.targets, self.counts)
+    losses: dict[str, Tensor]
+    samples: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    memory: Any = None
 
 
 @dataclass
@@ -62,6 +59,8 @@ class TrainingTask(Protocol):
     headline: tuple[str, ...]  # validation numbers to follow a run by, the most telling first
     monitors: Mapping[str, bool]  # numbers to be judged by; whether more is better
     told: frozenset[str]  # codes of defects in data that check_splits tells in its own words
+    unit: str  # what a split is made of: "image"
+    inspect: str  # the command that looks at a data set
 
     def read_splits(self, config: DataConfig, path: Path, class_names: list[str], seed: int) -> Any:
         """Return the Splits that `config` names. Raises ValueError, DatasetUnreadable among them, OSError."""
@@ -69,29 +68,45 @@ class TrainingTask(Protocol):
     def check_splits(self, splits: Any, path: Path, log: Callable[[str], None]) -> None:
         """Raise DataUnusable where nothing can be learnt or judged; `log` what only bends the numbers."""
 
-    def dataset(
+    def training_loader(
         self,
+        family: Any,
+        model_config: Any,
+        config: RunConfig,
         part: Any,
-        size: tuple[int, int],
         *,
-        augmentation: AugmentationConfig | None = None,
-        sampling: DataConfig | None = None,
-        seed: int = 0,
-        cache: Any = "none",
-        on_image: Callable[[], None] | None = None,
-    ) -> Any:
-        """Return the torch Dataset, with `set_epoch`, of one split's pictures at `size` (height, width).
+        first_epoch: int,
+        rank: int,
+        pin_memory: bool,
+        after_sample: Callable[[], None],
+        log: Callable[[str], None],
+    ) -> DataLoader[Any]:
+        """Return this rank's batches of `part`: a function of (config.seed, epoch), as many in every rank.
 
-        `sampling` says how training draws from them; without it each is taken once and whole.
+        `first_epoch`, counted from 0, is where a resumed run goes on: loader processes start before Lightning
+        says which epoch it is. `after_sample` is called while samples are read ahead. `log` is told what is
+        worth knowing. Raises DataUnusable where there is too little for a step.
         """
 
-    def training_collate(self, family: Any, model_config: Any) -> Callable[[list[Any]], TrainingBatch]:
-        """Return what makes a batch of samples; it can cross a process boundary."""
+    def evaluation_loader(
+        self,
+        family: Any,
+        model_config: Any,
+        config: RunConfig,
+        part: Any,
+        *,
+        kept: bool = False,
+        after_sample: Callable[[], None] = lambda: None,
+    ) -> Iterable[Any]:
+        """Return the batches for `evaluate`, each sample of `part` once; `kept`: for more than one pass."""
 
-    def evaluation_collate(
-        self, family: Any, model_config: Any, dataset: Dataset[Any]
-    ) -> Callable[[list[Any]], Any]:
-        """Return what makes a batch for `evaluate`; it can cross a process boundary."""
+    def step(
+        self, network: nn.Module, criterion: Criterion, batch: Any, memory: Any, *, channels_last: bool
+    ) -> Step:
+        """Run `network` over a batch on its device; the loss is computed in single precision.
+
+        `memory` is the last step's, None at the start of an epoch.
+        """
 
     def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
         """Load the weights that a run starts from, where the config names any; return what to tell of it.
