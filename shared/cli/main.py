@@ -15,7 +15,20 @@ from shared.cli.console import ExitCode, fail
 
 GROUP = "sightline.commands"
 # In the order of the work; what a package adds that is not named here comes last.
-ORDER = ("demo", "up", "data", "train", "sweep", "jobs", "export", "models", "predict", "bench", "doctor")
+ORDER = (
+    "demo",
+    "up",
+    "data",
+    "train",
+    "sweep",
+    "import",
+    "jobs",
+    "export",
+    "models",
+    "predict",
+    "bench",
+    "doctor",
+)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def load_rvt_state(
         raise TypeError(
             f"RVT weights go into a network of the events family, not into {type(network).__name__}"
         )
-    given, ignored = _without_prefix(state_dict)
+    given, ignored = official_tensors(state_dict)
     own = network.state_dict()
     four_levels = len(network.level_strides) == 4 and not _has_four_levels(given)
     found: dict[str, Tensor] = {}
@@ -73,8 +73,8 @@ def load_rvt_state(
     return LoadReport(source, "RVT", tuple(found), missing, ignored)
 
 
-def _without_prefix(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return tensors by official name, and what else there was, with the reason why it is not used."""
+def official_tensors(state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors by official name, `mdl.` taken off, and what else there was, with the reason why not."""
     inner = state_dict.get("state_dict")
     content: Mapping[str, Any] = inner if isinstance(inner, Mapping) else state_dict
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
