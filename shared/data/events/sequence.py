@@ -64,7 +64,12 @@ class PreprocessSettings:
 
     def digest(self) -> str:
         """Short name of these settings: two that differ have different ones."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:16]
+        return settings_digest(self.describe())
+
+
+def settings_digest(described: dict[str, Any]) -> str:
+    """The digest of what `PreprocessSettings.describe` gave."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def representation_file(half: bool) -> str:

@@ -1,0 +1,1 @@
+"""Preprocessed recordings as clips: what training and evaluation of recurrent detectors draw."""
