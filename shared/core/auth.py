@@ -1,4 +1,4 @@
-"""API keys, compared in constant time."""
+"""API keys, compared in constant time, and for whose page a browser asks."""
 
 import hashlib
 import hmac
@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from pydantic import SecretStr
 
 from shared.core.settings import CommonSettings
+
+# What a browser leaves out of an Origin and a proxy may write into a Host.
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class KeyRing:
@@ -34,6 +37,28 @@ def key_from_headers(headers: dict[bytes, bytes]) -> str | None:
         return direct.decode("latin-1")
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def is_cross_site(headers: dict[bytes, bytes]) -> bool:
+    """Return whether a browser says that it asks for a page of another site.
+
+    Only browsers send the header, and no page can change it (Fetch Metadata Request Headers, W3C).
+    """
+    return headers.get(b"sec-fetch-site") == b"cross-site"
+
+
+def is_cross_site_socket(headers: dict[bytes, bytes]) -> bool:
+    """Return whether the handshake of a WebSocket comes from a browser's page of another site.
+
+    Not every browser sends Fetch Metadata with it; all send Origin (RFC 6455 section 10.2), which has to be
+    the host that was asked then.
+    """
+    origin = headers.get(b"origin")
+    if b"sec-fetch-site" in headers or origin is None:
+        return is_cross_site(headers)
+    scheme, _, host = origin.decode("latin-1").lower().partition("://")
+    asked = headers.get(b"host", b"").decode("latin-1").lower()
+    return host != asked.removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
 
 
 def is_loopback(host: str) -> bool:

@@ -126,13 +126,15 @@ def create_service(
     registry: CollectorRegistry | None = None,
     warnings: Ready = lambda _: [],
     error_forms: Sequence[ErrorForm] = (),
+    websockets: bool = False,
 ) -> FastAPI:
     """Return an application with the routes in `routers` and everything that services have in common.
 
     `ready` returns the reasons for not being ready, an empty list when there is none; `warnings` what an
     operator should see in /readyz although requests are answered. `error_forms` are those of paths whose
-    protocol has its own form of errors. `app.state` holds `registry` (Prometheus), `settings` and `draining`,
-    which the server sets when it is told to stop.
+    protocol has its own form of errors. `websockets` says that there are WebSockets among the routes: without
+    it none gets in. `app.state` holds `registry` (Prometheus), `settings`, `draining`, which the server sets
+    when it is told to stop, and for the server `websockets` and `max_body_bytes`, which bounds a message.
     """
     app = FastAPI(
         title=title,
@@ -148,6 +150,8 @@ def create_service(
     app.state.settings = settings
     app.state.registry = registry = registry or new_registry()
     app.state.draining = False
+    app.state.websockets = websockets
+    app.state.max_body_bytes = max_body_bytes
     app.state.respond = respond = _Responder(error_forms)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # how FastAPI wants it replaced
     for router in routers:
@@ -164,6 +168,7 @@ def create_service(
         max_body_bytes=max_body_bytes,
         body_timeout_s=body_timeout_s,
         respond=respond,
+        websockets=websockets,
     )
     if (tracer := tracer_of(name)) is not None:
         app.add_middleware(RequestSpans, tracer=tracer)

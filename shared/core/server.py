@@ -109,23 +109,40 @@ def serve(
         sys.exit(_refusal(error, host, port))
     with listener:
         app = app_factory()
-        config = uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nothing here looks at the client's address
-            timeout_graceful_shutdown=max(1, round(drain_s)),
-            timeout_keep_alive=30,
-        )
-        server = _DrainingServer(config, app, lame_duck_s)
+        server = _DrainingServer(server_config(app, drain_s=drain_s), app, lame_duck_s)
         logger.info("listening", url=f"http://{host}:{listener.getsockname()[1]}")
         server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+def server_config(app: FastAPI, *, drain_s: float) -> uvicorn.Config:
+    """Return how `app`, which `create_service` made, is served; it listens where it is told to."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws=_draining_socket() if app.state.websockets else "none",
+        ws_max_size=app.state.max_body_bytes,
+        # A proxy ends what is silent. Answers are not waited for: they come behind everything that the other
+        # side has sent and that is not read while a model is busy. Each route has its own idle time-out.
+        ws_ping_interval=20.0,
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,  # tens of kilobytes and a core's time for each socket
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing here looks at the client's address
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+        timeout_keep_alive=30,
+    )
+
+
+def _draining_socket() -> type[asyncio.Protocol]:
+    from shared.core.draining_socket import DrainingSocket  # only services with WebSockets have its package
+
+    return DrainingSocket
 
 
 def _refusal(error: Exception, host: str, port: int) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.detector.dataplane.session import Session, Tensors
 from services.detector.main import create_app
 from services.detector.settings import DetectorSettings
+from shared.core.server import server_config
 from shared.core.settings import CommonSettings
 
 ROOT = Path(__file__).parents[3]
@@ -99,16 +101,13 @@ def serving(repository_root: Path, *, wait_ready: bool = True, **settings: Any) 
     """Serve a repository from this process; `settings` are those of DetectorSettings."""
     settings = {"poll_interval_s": 0.02, "instances": 2, "drain_s": 5.0} | settings
     app = create_app(CommonSettings(repository_root=repository_root), DetectorSettings(**settings))
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, loop="uvloop", http="httptools", lifespan="on"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    server = uvicorn.Server(server_config(app, drain_s=settings["drain_s"]))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         until(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         limits = httpx.Limits(max_connections=200)
         with httpx.Client(base_url=url, timeout=30, limits=limits, trust_env=False) as client:
             served = Served(url, client)
