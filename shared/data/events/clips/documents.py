@@ -21,6 +21,7 @@ class SetDocument(BaseModel):
     bins: PositiveInt
     window_ms: PositiveInt
     half: bool
+    cutoff: PositiveInt | None
 
 
 class SequenceDocument(BaseModel):

@@ -26,6 +26,7 @@ class StreamSettings:
 
     representation: a name in REPRESENTATIONS, of `bins` time bins over `window_ms`. half: only the odd rows
     and columns of the sensor are kept. sensor: (height, width); frame: (channels, height, width).
+    cutoff: largest count; None where nothing is counted.
     """
 
     representation: str
@@ -34,6 +35,7 @@ class StreamSettings:
     half: bool
     sensor: tuple[int, int]
     frame: tuple[int, int, int]
+    cutoff: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,11 @@ class LabelledBoxes:
     def select(self, rows: NDArray[Any] | slice) -> "LabelledBoxes":
         """Those of these rows."""
         return LabelledBoxes(self.window[rows], self.boxes[rows], self.classes[rows], self.track_ids[rows])
+
+    def moved(self, boxes: NDArray[Any]) -> "LabelledBoxes":
+        """The same with other corners and sides [M, 4]; those without area are left out."""
+        moved = LabelledBoxes(self.window, boxes.astype(np.float32), self.classes, self.track_ids)
+        return moved.select(np.flatnonzero((boxes[:, 2:] > 0).all(axis=1)))
 
     @property
     def corners(self) -> NDArray[np.float32]:
@@ -148,14 +155,13 @@ def read_frame_sequence(
         raise damaged(folder / "labels_v2", "boxes, label frames and windows do not fit each other")
     if len(records) and records["class_id"].max() >= len(class_names):
         raise damaged(folder / "labels_v2", f"class {records['class_id'].max()} is not in the class list")
-    window = np.repeat(frame_index, np.diff([*first_box.tolist(), len(records)]))
+    boxes = _in_frame(records, settings)
     objects = LabelledBoxes(
-        window.astype(np.int64),
-        _in_frame(records, settings),
+        np.repeat(frame_index, np.diff([*first_box.tolist(), len(records)])).astype(np.int64),
+        boxes,
         records["class_id"].astype(np.int64),
         records["track_id"].astype(np.int64),
-    )
-    objects = objects.select(np.flatnonzero((objects.boxes[:, 2:] > 0).all(axis=1)))
+    ).moved(boxes)
     return FrameSequence(
         folder.name,
         folder,

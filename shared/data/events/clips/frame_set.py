@@ -214,6 +214,7 @@ def _common_settings(
         document.half,
         summaries[first].sensor,
         summaries[first].frame,
+        document.cutoff,
     )
 
 
