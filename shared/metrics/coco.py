@@ -114,24 +114,27 @@ class PictureEvaluation(COCOeval):
     def _prepare(self) -> None:
         self._gts: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
         self._dts: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+        self._arrays: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}  # columns of _dts
         truth_id = detection_id = 0  # from 1 on: pycocotools takes id 0 for "no match"
         for image, (found, boxes, labels, ignore) in enumerate(self.pictures):
-            columns = (xyxy_to_xywh(boxes), box_areas(boxes), labels, ignore)
-            for xywh, area, label, crowd in zip(*(column.tolist() for column in columns), strict=True):
+            truths = (xyxy_to_xywh(boxes), box_areas(boxes), labels, ignore)
+            for xywh, area, label, crowd in zip(*(column.tolist() for column in truths), strict=True):
                 truth_id += 1
                 self._gts[image, label].append(
                     {"id": truth_id, "bbox": xywh, "area": area, "iscrowd": int(crowd), "ignore": int(crowd)}
                 )
-            columns = (xyxy_to_xywh(found.boxes), found.scores, found.labels)
-            rows: list[tuple[int, dict[str, Any]]] = []
-            for xywh, score, label in zip(*(column.tolist() for column in columns), strict=True):
+            answers = (xyxy_to_xywh(found.boxes), found.scores, found.labels)
+            for xywh, score, label in zip(*(column.tolist() for column in answers), strict=True):
                 detection_id += 1
-                row = {"id": detection_id, "bbox": xywh, "area": xywh[2] * xywh[3], "score": score}
-                rows.append((label, row))
-            rows.sort(key=lambda row: -row[1]["score"])  # stable, as in pycocotools
-            for label, row in rows:
-                if len(self._dts[image, label]) < self.params.maxDets[-1]:
-                    self._dts[image, label].append(row)
+                self._dts[image, label].append(
+                    {"id": detection_id, "bbox": xywh, "area": xywh[2] * xywh[3], "score": score}
+                )
+        for key, rows in self._dts.items():
+            rows.sort(key=lambda row: -row["score"])  # stable, as pycocotools sorts
+            del rows[self.params.maxDets[-1] :]
+            self._arrays[key] = {
+                name: np.array([row[name] for row in rows]) for name in ("id", "area", "score")
+            }
         self.evalImgs: list[dict[str, Any] | None] = []
         self.eval: dict[str, Any] = {}
 
@@ -146,12 +149,11 @@ class PictureEvaluation(COCOeval):
         found, ious = self._dts[key], self.ious[key]
         if not found:
             return super().evaluateImg(imgId, catId, aRng, maxDet)
-        if self._gts[key]:
-            near = ious.max(axis=1) >= self.params.iouThrs[0] - 1e-9  # 1e-9: pycocotools' own slack and more
-        else:
-            near = np.zeros(len(found), bool)
-        self._dts[key] = [row for row, is_near in zip(found, near, strict=True) if is_near]
-        self.ious[key] = ious[near] if len(ious) else ious
+        if not self._gts[key]:
+            return self._with_far(key, aRng, maxDet, np.zeros(len(found), bool), None)
+        near = ious.max(axis=1) >= self.params.iouThrs[0] - 1e-9  # 1e-9: pycocotools' own slack and more
+        self._dts[key] = [found[row] for row in np.flatnonzero(near)]
+        self.ious[key] = ious[near]
         try:
             result: dict[str, Any] | None = super().evaluateImg(imgId, catId, aRng, maxDet)
         finally:
@@ -167,10 +169,11 @@ class PictureEvaluation(COCOeval):
         result: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Put the detections that were left out back at their places: unmatched, ignored by area alone."""
-        found, thresholds = self._dts[key], len(self.params.iouThrs)
-        areas = np.array([row["area"] for row in found])
-        matches = np.zeros((thresholds, len(found)))
-        ignored = np.tile((areas < area_range[0]) | (areas > area_range[1]), (thresholds, 1))
+        columns, thresholds = self._arrays[key], len(self.params.iouThrs)
+        areas = columns["area"]
+        matches = np.zeros((thresholds, len(areas)))
+        ignored = np.empty((thresholds, len(areas)), bool)
+        ignored[:] = (areas < area_range[0]) | (areas > area_range[1])
         if result is None:  # no truth box here, and so nothing near one
             nothing = np.zeros((thresholds, 0))
             result = {"gtIds": [], "gtMatches": nothing, "gtIgnore": np.zeros(0), "maxDet": max_detections}
@@ -178,8 +181,8 @@ class PictureEvaluation(COCOeval):
         else:
             matches[:, near], ignored[:, near] = result["dtMatches"], result["dtIgnore"]
         return result | {
-            "dtIds": [row["id"] for row in found],
-            "dtScores": [row["score"] for row in found],
+            "dtIds": columns["id"],
+            "dtScores": columns["score"],
             "dtMatches": matches,
             "dtIgnore": ignored,
         }
