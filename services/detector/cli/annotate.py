@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
 from services.detector.cli.pipeline import batches, map_in_order, read_ahead
 from services.detector.cli.predictors import Picture, PictureRefused, Prediction, Predictor
 from services.detector.cli.results import describe_picture
-from services.detector.cli.sources import Source, SourceProblem
+from services.detector.cli.sources import Kind, Source, SourceProblem
 from services.detector.cli.video import ASSUMED_FRAMES_PER_S, Frame, UnreadableVideo, VideoReader, write_video
 from shared.core.files import atomic_path, write_atomic
 from shared.vision.drawing import encode_jpeg
+
+if TYPE_CHECKING:
+    from services.detector.cli.report import RunProgress
 
 # Far above any camera's picture; keeps a wrongly named 50 GB file out of memory.
 MAX_PICTURE_BYTES = 256 * 1024**2
@@ -37,7 +40,11 @@ class Wanted:
 
 @dataclass(slots=True)
 class SourceResult:
-    """What came of one picture or video. `document` is the picture's; frames have lines in a file."""
+    """What came of one picture, video or recording.
+
+    images: pictures, frames or windows. document: the picture's; the others have theirs in a file. repairs:
+    what was set right in a recording, counted by kind.
+    """
 
     source: Source
     images: int = 0
@@ -45,6 +52,28 @@ class SourceResult:
     files: list[Path] = field(default_factory=list)
     document: dict[str, Any] | None = None
     warning: str | None = None
+    repairs: dict[str, int] = field(default_factory=dict)
+
+
+class PictureAnnotator:
+    """Predicts on pictures, several at once, and then on videos, one after the other."""
+
+    takes: frozenset[Kind] = frozenset({"picture", "video"})
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def annotate(
+        self, sources: Sequence[Source], folder: Path, wanted: Wanted, progress: "RunProgress"
+    ) -> Iterator[SourceResult | SourceProblem]:
+        """Yield one result per source, each already written below `folder`."""
+        pictures = [source for source in sources if source.kind == "picture"][: wanted.limit]
+        on_picture = progress.pictures(len(pictures))
+        for result in annotate_pictures(pictures, self.predictor, folder, wanted):
+            yield result
+            on_picture()
+        for video in (source for source in sources if source.kind == "video"):
+            yield annotate_video(video, self.predictor, folder, wanted, progress.frames_of(video))
 
 
 def annotate_pictures(
@@ -71,7 +100,7 @@ def annotate_video(
     try:
         return _annotate_video(source, predictor, folder, wanted, on_frame)
     except _SOURCE_ERRORS as error:
-        return SourceProblem(str(source.path), _reason(error))
+        return SourceProblem(str(source.path), reason_of(error))
 
 
 def _annotate_batch(
@@ -88,7 +117,7 @@ def _annotate_batch(
             prediction = _accepted(next(predictions))
             results.append(_write_picture(source, picture, prediction, predictor, folder, wanted))
         except _SOURCE_ERRORS as error:
-            results.append(SourceProblem(str(source.path), _reason(error)))
+            results.append(SourceProblem(str(source.path), reason_of(error)))
     return results
 
 
@@ -102,7 +131,7 @@ def _load(source: Source) -> Picture | SourceProblem:
             )
         return Picture(data=source.path.read_bytes())
     except OSError as error:
-        return SourceProblem(str(source.path), _reason(error))
+        return SourceProblem(str(source.path), reason_of(error))
 
 
 def _write_picture(
@@ -117,10 +146,10 @@ def _write_picture(
     result = SourceResult(source, images=1, found=prediction.found, document=document)
     if wanted.pictures:
         drawn = prediction.draw(picture.rgb)
-        result.files.append(_file(folder, source, ".jpg"))
+        result.files.append(result_file(folder, source, ".jpg"))
         write_atomic(result.files[-1], encode_jpeg(drawn))
     if wanted.documents:
-        result.files.append(_file(folder, source, ".json"))
+        result.files.append(result_file(folder, source, ".json"))
         write_atomic(result.files[-1], orjson.dumps(document, option=_READABLE))
     return result
 
@@ -144,11 +173,11 @@ def _annotate_video(
         append: Callable[[Any], None] | None = None
         lines: IO[bytes] | None = None
         if wanted.pictures:
-            result.files.append(_file(folder, source, ".mp4"))
+            result.files.append(result_file(folder, source, ".mp4"))
             shown_rate = (rate or ASSUMED_FRAMES_PER_S) / wanted.every  # so that playing takes as long
             append = stack.enter_context(write_video(result.files[-1], shown_rate))
         if wanted.documents:
-            result.files.append(_file(folder, source, ".jsonl"))
+            result.files.append(result_file(folder, source, ".jsonl"))
             lines = stack.enter_context(stack.enter_context(atomic_path(result.files[-1])).open("wb"))
         for frame, prediction in _predict_frames(stack, reader, predictor, wanted):
             if append is not None:
@@ -202,12 +231,14 @@ def _accepted(prediction: Prediction | PictureRefused) -> Prediction:
     return prediction
 
 
-def _file(folder: Path, source: Source, suffix: str) -> Path:
+def result_file(folder: Path, source: Source, suffix: str) -> Path:
+    """Return where a source's result of this kind belongs."""
     # Not with_suffix: a stem such as "cam.2024-05-01" has dots of its own.
     return folder / source.stem.with_name(source.stem.name + suffix)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return why a source gave no result, in words for the user."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error)

@@ -2,42 +2,60 @@
 
 import difflib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import quote
 
 import httpx
 from httpx import URL, InvalidURL
 
+from services.detector.cli.annotate import PictureAnnotator, SourceResult, Wanted
 from services.detector.cli.detections import RemoteDetections
 from services.detector.cli.labels import RemoteLabels
 from services.detector.cli.local import LocalPredictor
 from services.detector.cli.predictors import Asked, Predictor, UnsupportedAnswer
-from services.detector.cli.remote import Answers, RemotePredictor
+from services.detector.cli.remote import Answers, PatientClient, RemotePredictor
+from services.detector.cli.report import RunProgress
+from services.detector.cli.sources import Kind, Source, SourceProblem
 from services.detector.dataplane.session import UnusableGraph
 from services.detector.settings import DetectorSettings
 from shared.cli.client import api_client, explained, fail_with_problem
 from shared.cli.console import ExitCode, fail
 from shared.core.problems import NotFound, Problem, UnprocessableContent
 from shared.core.settings import CommonSettings
+from shared.repository.manifest import Manifest
 from shared.repository.problems import UnknownModel
 from shared.repository.repository import ModelRepository
+
+if TYPE_CHECKING:
+    from services.detector.cli.streams import StreamPredictor
 
 SERVER_CONCURRENCY = 4
 # Longer than a detector lets a picture wait and compute by default, 10 s and 30 s.
 SERVER_TIMEOUT_S = 60.0
 _VIEW_PAUSE_S = 0.5  # between looks at a model that is being loaded
-_ANSWERS: Mapping[str, Callable[[Asked], Answers]] = MappingProxyType(
-    {"detection": RemoteDetections, "classification": RemoteLabels}
-)
+
+
+class Annotator(Protocol):
+    """Predicts on every source of the kinds it `takes`, and writes the results."""
+
+    takes: frozenset[Kind]
+
+    @property
+    def predictor(self) -> "Predictor | StreamPredictor": ...
+
+    def annotate(
+        self, sources: Sequence[Source], folder: Path, wanted: Wanted, progress: RunProgress
+    ) -> Iterator[SourceResult | SourceProblem]:
+        """Yield one result per source, each already written below `folder`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model was named, where it is, and what is asked of it."""
+    """Which model was named, where it is, and what is asked of it. sensor: (height, width) of recordings."""
 
     model: str
     server: str | None
@@ -45,6 +63,7 @@ class ModelChoice:
     asked: Asked
     workers: int | None
     deadline_s: float
+    sensor: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -55,12 +74,15 @@ class ModelChoice:
         return self.model.partition(":")[2] or None
 
 
-def open_predictor(choice: ModelChoice, settings: CommonSettings) -> Predictor:
-    """Return what predicts; leaves the command with a message where the model or server is not there."""
+def open_annotator(choice: ModelChoice, settings: CommonSettings) -> Annotator:
+    """Return what predicts, for what the model's task takes.
+
+    Leaves the command with a message where the model or the server is not there.
+    """
     return _open_local(choice, settings) if choice.server is None else _open_remote(choice, settings)
 
 
-def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor:
+def _open_local(choice: ModelChoice, settings: CommonSettings) -> Annotator:
     root = choice.repository or settings.repository_root
     assert root is not None  # CommonSettings fills it in
     repository = ModelRepository(root)
@@ -72,9 +94,8 @@ def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor
                 code=ExitCode.NOT_FOUND,
             )
         version = repository.resolve(choice.name, choice.version)
-        return LocalPredictor(
-            repository, choice.name, version, choice.asked, DetectorSettings(), concurrency=choice.workers
-        )
+        manifest = repository.verify(choice.name, version)
+        return _HERE[manifest.task](repository, manifest, choice)
     except UnsupportedAnswer as error:
         fail(str(error), code=ExitCode.USAGE)
     except UnknownModel as error:
@@ -89,22 +110,80 @@ def _open_local(choice: ModelChoice, settings: CommonSettings) -> LocalPredictor
         fail(str(error))
 
 
-def _open_remote(choice: ModelChoice, settings: CommonSettings) -> RemotePredictor:
+def _pictures_here(repository: ModelRepository, manifest: Manifest, choice: ModelChoice) -> Annotator:
+    settings = DetectorSettings()
+    return PictureAnnotator(
+        LocalPredictor(repository, manifest, choice.asked, settings, concurrency=choice.workers)
+    )
+
+
+def _recordings_here(repository: ModelRepository, manifest: Manifest, choice: ModelChoice) -> Annotator:
+    # Here, for they load HDF5.
+    from services.detector.cli.local_streams import LocalStreamPredictor
+    from services.detector.cli.recordings import RecordingAnnotator
+
+    settings = DetectorSettings()
+    predictor = LocalStreamPredictor(repository, manifest, choice.asked, settings, threads=choice.workers)
+    return RecordingAnnotator(predictor, choice.sensor)
+
+
+_HERE: Mapping[str, Callable[[ModelRepository, Manifest, ModelChoice], Annotator]] = MappingProxyType(
+    {
+        "detection": _pictures_here,
+        "classification": _pictures_here,
+        "stream_detection": _recordings_here,
+    }
+)
+
+
+def _open_remote(choice: ModelChoice, settings: CommonSettings) -> Annotator:
     assert choice.server is not None
     client = api_client(settings, _checked_address(choice.server), timeout_s=SERVER_TIMEOUT_S)
     view = _view(client, choice)
     try:
-        answers = _ANSWERS[_task(client, choice, view)](choice.asked)
+        return _THERE[_task(client, choice, view)](client, choice, view)
     except UnsupportedAnswer as error:
         fail(str(error), code=ExitCode.USAGE)
-    return RemotePredictor(
-        client,
-        choice.name,
-        choice.version,
-        answers,
-        concurrency=choice.workers or SERVER_CONCURRENCY,
-        deadline_s=choice.deadline_s,
+
+
+def _detections_there(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> Annotator:
+    return _pictures_there(client, choice, RemoteDetections(choice.asked))
+
+
+def _labels_there(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> Annotator:
+    return _pictures_there(client, choice, RemoteLabels(choice.asked))
+
+
+def _pictures_there(client: httpx.Client, choice: ModelChoice, answers: Answers) -> Annotator:
+    return PictureAnnotator(
+        RemotePredictor(
+            PatientClient(client, choice.deadline_s),
+            choice.name,
+            choice.version,
+            answers,
+            concurrency=choice.workers or SERVER_CONCURRENCY,
+        )
     )
+
+
+def _recordings_there(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> Annotator:
+    from services.detector.cli.recordings import RecordingAnnotator
+    from services.detector.cli.remote_streams import RemoteStreamPredictor
+
+    manifest = _manifest(client, choice, choice.version or str(view["version"]))
+    predictor = RemoteStreamPredictor(
+        PatientClient(client, choice.deadline_s), choice.name, choice.version, manifest, choice.asked
+    )
+    return RecordingAnnotator(predictor, choice.sensor)
+
+
+_THERE: Mapping[str, Callable[[httpx.Client, ModelChoice, dict[str, Any]], Annotator]] = MappingProxyType(
+    {
+        "detection": _detections_there,
+        "classification": _labels_there,
+        "stream_detection": _recordings_there,
+    }
+)
 
 
 def _view(client: httpx.Client, choice: ModelChoice) -> dict[str, Any]:
@@ -126,8 +205,12 @@ def _view(client: httpx.Client, choice: ModelChoice) -> dict[str, Any]:
 def _task(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> str:
     if choice.version is None:
         return str(view["task"])
-    name, version = quote(choice.name, safe=""), quote(choice.version, safe="")
-    return str(_get(client, f"/v1/models/{name}/versions/{version}/manifest")["task"])
+    return str(_manifest(client, choice, choice.version)["task"])
+
+
+def _manifest(client: httpx.Client, choice: ModelChoice, version: str) -> dict[str, Any]:
+    name, version = quote(choice.name, safe=""), quote(version, safe="")
+    return _get(client, f"/v1/models/{name}/versions/{version}/manifest")
 
 
 def _get(client: httpx.Client, path: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class LocalDetections:
     finds = "detections"
 
     def __init__(self, manifest: Manifest, settings: DetectorSettings, asked: Asked) -> None:
-        _refuse_heatmap(asked)
+        refuse_heatmap(asked)
         self._task = DetectionTask(
             manifest, max_pixels=settings.max_pixels, jpeg_quality=settings.jpeg_quality
         )
@@ -91,7 +91,7 @@ class RemoteDetections:
     heatmap = False
 
     def __init__(self, asked: Asked) -> None:
-        _refuse_heatmap(asked)
+        refuse_heatmap(asked)
         self.query = asked.thresholds
 
     def read(self, answer: dict[str, Any]) -> FoundDetections:
@@ -112,6 +112,7 @@ class RemoteDetections:
         )
 
 
-def _refuse_heatmap(asked: Asked) -> None:
+def refuse_heatmap(asked: Asked) -> None:
+    """Raise UnsupportedAnswer where a heat map is asked of a model that draws boxes."""
     if asked.heatmap:
         raise UnsupportedAnswer("--heatmap is of classification models; this one draws boxes")

@@ -9,7 +9,13 @@ import numpy as np
 from services.detector.cli.detections import LocalDetections
 from services.detector.cli.labels import LocalLabels
 from services.detector.cli.predictors import Asked, Picture, PictureRefused, Prediction
-from services.detector.dataplane.session import SessionOptions, Tensors, UnusableGraph, open_session
+from services.detector.dataplane.session import (
+    Session,
+    SessionOptions,
+    Tensors,
+    UnusableGraph,
+    open_session,
+)
 from services.detector.dataplane.tasks.pictures import PictureInput
 from services.detector.settings import DetectorSettings
 from shared.repository.manifest import MODEL_FILE, Manifest
@@ -32,37 +38,44 @@ _ANSWERS: Mapping[str, Callable[[Manifest, DetectorSettings, Asked], Answers]] =
 )
 
 
+def open_here(
+    repository: ModelRepository, manifest: Manifest, settings: DetectorSettings, *, threads: int
+) -> Session:
+    """Open a version's graph on the provider of the detector's settings, so that it computes as that would.
+
+    Raises UnusableGraph if ONNX Runtime refuses it or the provider asked for is not there.
+    """
+    model = repository.path(manifest.name, manifest.version) / MODEL_FILE
+    session = open_session(model, manifest, SessionOptions(settings.provider, threads))
+    if session.fell_back and not settings.allow_provider_fallback:
+        raise UnusableGraph(
+            f"{session.provider_asked} is not there, ONNX Runtime would use {session.provider}; "
+            "set SIGHTLINE_DETECTOR_PROVIDER=cpu to do so"
+        )
+    return session
+
+
 class LocalPredictor:
     """Runs one version; its session may be used by several threads at once.
 
-    Provider and threads are the detector's settings, so that it computes as that would.
-    Raises CorruptVersion if its files are not what the manifest says, UnusableGraph if ONNX Runtime refuses
-    it or the provider asked for is not there, UnsupportedAnswer, FixedSuppression or NoActivationMaps for
-    what the model cannot do.
+    Raises UnusableGraph if ONNX Runtime refuses it or the provider asked for is not there, UnsupportedAnswer,
+    FixedSuppression or NoActivationMaps for what the model cannot do.
     """
 
     def __init__(
         self,
         repository: ModelRepository,
-        model: str,
-        version: int,
+        manifest: Manifest,
         asked: Asked,
         settings: DetectorSettings,
         *,
         concurrency: int | None = None,
     ) -> None:
-        manifest = repository.verify(model, version)
-        options = SessionOptions(settings.provider, settings.intra_op_threads or 1)
-        self._session = open_session(repository.path(model, version) / MODEL_FILE, manifest, options)
-        if self._session.fell_back and not settings.allow_provider_fallback:
-            raise UnusableGraph(
-                f"{self._session.provider_asked} is not there, ONNX Runtime would use "
-                f"{self._session.provider}; set SIGHTLINE_DETECTOR_PROVIDER=cpu to do so"
-            )
+        self._session = open_here(repository, manifest, settings, threads=settings.intra_op_threads or 1)
         self._answers = _ANSWERS[manifest.task](manifest, settings, asked)
         self.finds = self._answers.finds
-        self.model = model
-        self.source = f"{repository.root} (version {version}, {manifest.precision})"
+        self.model = manifest.name
+        self.source = f"{repository.root} (version {manifest.version}, {manifest.precision})"
         self.concurrency = concurrency or settings.worker_threads
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction | PictureRefused]:

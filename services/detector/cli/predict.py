@@ -1,4 +1,4 @@
-"""`sightline predict`: what a model says of pictures and videos, here from the repository or by a server."""
+"""`sightline predict`: what a model says of pictures, videos and recordings, run here or by a server."""
 
 import math
 from enum import StrEnum
@@ -11,8 +11,7 @@ from shared.cli.console import ExitCode, err, fail
 
 if TYPE_CHECKING:
     from services.detector.cli.annotate import Wanted
-    from services.detector.cli.choose import ModelChoice
-    from services.detector.cli.predictors import Predictor
+    from services.detector.cli.choose import Annotator, ModelChoice
     from services.detector.cli.report import RunReport
     from services.detector.cli.sources import Source
 
@@ -27,7 +26,11 @@ class OutputFormat(StrEnum):
 
 def predict(
     sources: Annotated[
-        list[str], typer.Argument(help="Pictures, videos (mp4, avi, mov, mkv), folders or quoted globs.")
+        list[str],
+        typer.Argument(
+            help="Pictures, videos (mp4, avi, mov, mkv), recordings of event cameras (dat, raw, h5, hdf5), "
+            "folders or quoted globs."
+        ),
     ],
     model: Annotated[
         str,
@@ -79,9 +82,16 @@ def predict(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")
     ] = False,
-    every: Annotated[int, typer.Option(min=1, help="Take every N-th frame of a video.")] = 1,
+    sensor: Annotated[
+        str | None,
+        typer.Option(help="Recordings: height x width, such as 720x1280, instead of what the files state."),
+    ] = None,
+    every: Annotated[
+        int, typer.Option(min=1, help="Take every N-th frame of a video; show every N-th window.")
+    ] = 1,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many pictures, and frames of each video.")
+        int | None,
+        typer.Option(min=1, help="At most this many pictures, frames of each video, windows of a recording."),
     ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=64, help="Pictures per request or run; pays on a GPU, not on a CPU.")
@@ -98,10 +108,10 @@ def predict(
     ] = 60.0,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
 ) -> None:
-    """Detect in pictures and videos, or label them; write annotated copies and JSON.
+    """Detect in pictures, videos and recordings, or label pictures; write annotated copies and JSON.
 
     For example: `sightline predict street.jpg clips/ --score-threshold 0.4`, or
-    `sightline predict plates/ --model defects --heatmap`
+    `sightline predict plates/ --model defects --heatmap`, or `sightline predict street.raw --model events`
     """
     thresholds = _thresholds(score_threshold, iou_threshold, max_detections)
     if server is not None and repository is not None:
@@ -119,7 +129,10 @@ def predict(
             hint="leave out --batch, or the version in --model",
             code=ExitCode.USAGE,
         )
-    choice = ModelChoice(model, server, repository, Asked(thresholds, heatmap), workers, deadline_s)
+    from shared.data.events.cli.options import parse_size
+
+    asked = Asked(thresholds, heatmap)
+    choice = ModelChoice(model, server, repository, asked, workers, deadline_s, parse_size(sensor))
     wanted = Wanted(
         pictures=format_ is not OutputFormat.JSON,
         documents=format_ is not OutputFormat.PICTURES,
@@ -140,47 +153,45 @@ def _run(
     force: bool,
     json_: bool,
 ) -> None:
-    from services.detector.cli.choose import open_predictor
+    from services.detector.cli.choose import open_annotator
     from services.detector.cli.report import RunReport
-    from services.detector.cli.sources import find_sources
+    from services.detector.cli.sources import choose_sources, find_files
     from shared.core.settings import CommonSettings
 
     settings = CommonSettings()
-    sources, problems = find_sources(arguments, recursive=recursive)
+    files, problems = find_files(arguments, recursive=recursive)
     report = RunReport(problems)
-    if sources:
+    if files:
         # The model first: a name that does not exist must not leave an empty folder behind.
-        predictor = open_predictor(choice, settings)
+        annotator = open_annotator(choice, settings)
         try:
-            folder = _results_folder(out, settings.var_dir / "predictions", force=force)
-            report.start(predictor, folder, documents=wanted.documents)
-            _predict_all(sources, predictor, folder, wanted, report)
+            sources, unsuited = choose_sources(files, annotator.takes, choice.name)
+            for problem in unsuited:
+                report.add(problem)
+            if sources:
+                folder = _results_folder(out, settings.var_dir / "predictions", force=force)
+                report.start(annotator.predictor, folder, documents=wanted.documents)
+                _predict_all(sources, annotator, folder, wanted, report)
         finally:
-            predictor.close()
+            annotator.predictor.close()
     report.finish(json_=json_)
     if report.problems:
         raise typer.Exit(ExitCode.FAILURE)
 
 
 def _predict_all(
-    sources: list["Source"], predictor: "Predictor", folder: Path, wanted: "Wanted", report: "RunReport"
+    sources: list["Source"], annotator: "Annotator", folder: Path, wanted: "Wanted", report: "RunReport"
 ) -> None:
     import httpx
 
-    from services.detector.cli.annotate import annotate_pictures, annotate_video
     from services.detector.cli.remote import ServerUnavailable
     from shared.cli.client import fail_with_problem
     from shared.core.problems import Problem
 
-    pictures = [source for source in sources if source.kind == "picture"][: wanted.limit]
-    videos = [source for source in sources if source.kind == "video"]
     try:
-        with report.progress(len(pictures)) as progress:
-            for result in annotate_pictures(pictures, predictor, folder, wanted):
+        with report.progress() as progress:
+            for result in annotator.annotate(sources, folder, wanted, progress):
                 report.add(result)
-                progress.picture()
-            for video in videos:
-                report.add(annotate_video(video, predictor, folder, wanted, progress.frames_of(video)))
     except KeyboardInterrupt:
         err.print(f"interrupted; finished results are in {folder}", markup=False, soft_wrap=True)
         raise
@@ -188,7 +199,7 @@ def _predict_all(
         fail(str(error), hint=f"finished results are in {folder}", code=ExitCode.UNAVAILABLE)
     except httpx.HTTPStatusError as error:
         fail_with_problem(error.response)
-    except Problem as error:  # the model itself is at fault, so the next picture would fare no better
+    except Problem as error:  # the model itself is at fault, so the next source would fare no better
         fail(error.detail)
 
 

@@ -82,7 +82,7 @@ class Prediction(Protocol):
 
 
 class Predictor(Protocol):
-    """Something that predicts; `predict` may be called from `concurrency` threads at once."""
+    """Something that predicts on pictures; `predict` may be called from `concurrency` threads at once."""
 
     model: str
     concurrency: int

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.markup import escape
@@ -24,16 +24,21 @@ from rich.text import Text
 
 from services.detector.cli.annotate import SourceResult
 from services.detector.cli.predictors import Predictor
-from services.detector.cli.sources import Source, SourceProblem
+from services.detector.cli.sources import Kind, Source, SourceProblem
 from shared.cli.console import err, out, print_json
 from shared.core.files import write_atomic
 
+if TYPE_CHECKING:
+    from services.detector.cli.streams import StreamPredictor
+
 SUMMARY_FILE = "summary.json"
 TABLE_FILE = "labels.csv"
+# What is counted of each kind of source.
+_UNITS: dict[Kind, str] = {"picture": "pictures", "video": "frames", "recording": "windows"}
 
 
 class _Speed(ProgressColumn):
-    """Pictures or frames per second."""
+    """Pictures, frames or windows per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -41,19 +46,19 @@ class _Speed(ProgressColumn):
 
 
 class RunProgress:
-    """The bars of one run: one for all pictures, one for each video."""
+    """The bars of one run: one for all pictures, one for each video and recording."""
 
-    def __init__(self, bars: Progress, pictures: int) -> None:
+    def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._pictures = bars.add_task("pictures", total=pictures) if pictures else None
 
-    def picture(self) -> None:
-        assert self._pictures is not None
-        self._bars.advance(self._pictures)
+    def pictures(self, total: int) -> Callable[[], None]:
+        """Return what to call after each of `total` pictures."""
+        task = self._bars.add_task("pictures", total=total, visible=total > 0)
+        return lambda: self._bars.advance(task)
 
-    def frames_of(self, video: Source) -> Callable[[int | None], None]:
-        """Return what to call after each frame of `video`, with the number expected in all."""
-        task = self._bars.add_task(escape(video.path.name), total=None)
+    def frames_of(self, source: Source) -> Callable[[int | None], None]:
+        """Return what to call after each frame or window of a source, with the number expected in all."""
+        task = self._bars.add_task(escape(source.path.name), total=None)
 
         def on_frame(expected: int | None) -> None:
             self._bars.update(task, advance=1, total=expected)
@@ -67,18 +72,18 @@ class RunReport:
     def __init__(self, problems: list[SourceProblem]) -> None:
         self.problems = list(problems)
         self._results: list[SourceResult] = []
-        self._predictor: Predictor | None = None
+        self._predictor: Predictor | StreamPredictor | None = None
         self._folder: Path | None = None
         self._documents = False
         self._started = time.perf_counter()
 
-    def start(self, predictor: Predictor, folder: Path, *, documents: bool) -> None:
+    def start(self, predictor: "Predictor | StreamPredictor", folder: Path, *, documents: bool) -> None:
         """Name the predictor, the folder and whether documents are wanted; begin to count the time."""
         self._predictor, self._folder, self._documents = predictor, folder, documents
         self._started = time.perf_counter()
 
     @contextlib.contextmanager
-    def progress(self, pictures: int) -> Iterator[RunProgress]:
+    def progress(self) -> Iterator[RunProgress]:
         """Show bars on stderr while the block runs; nothing where that is no terminal."""
         columns = (
             TextColumn("{task.description}"),
@@ -89,7 +94,7 @@ class RunReport:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
-            yield RunProgress(bars, pictures)
+            yield RunProgress(bars)
 
     def add(self, result: SourceResult | SourceProblem) -> None:
         if isinstance(result, SourceProblem):
@@ -147,17 +152,18 @@ class RunReport:
 
     def _summary(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self._started
-        pictures = sum(result.images for result in self._results if result.source.kind == "picture")
-        frames = sum(result.images for result in self._results if result.source.kind == "video")
+        counts = {
+            unit: sum(result.images for result in self._results if result.source.kind == kind)
+            for kind, unit in _UNITS.items()
+        }
         return {
             "model": self._predictor and self._predictor.model,
             "predicted_by": self._predictor and self._predictor.source,
             "out": self._folder and str(self._folder),
-            "pictures": pictures,
-            "frames": frames,
+            **counts,
             self._finds: sum(result.found for result in self._results),
             "seconds": round(seconds, 3),
-            "images_per_s": round((pictures + frames) / seconds, 2),
+            "images_per_s": round(sum(counts.values()) / seconds, 2),
             "results": [_describe(result, self._finds) for result in self._results],
             "problems": [{"source": problem.source, "reason": problem.reason} for problem in self.problems],
         }
@@ -172,10 +178,10 @@ class RunReport:
         if self._predictor is not None:
             counts = [
                 f"{summary[kind]:,} {kind if summary[kind] != 1 else kind[:-1]}"
-                for kind in ("pictures", "frames")
+                for kind in _UNITS.values()
                 if summary[kind]
             ]
-            unit = "frames" if summary["frames"] else "pictures"
+            unit = next((unit for unit in reversed(_UNITS.values()) if summary[unit]), "pictures")
             out.print(
                 f"{' and '.join(counts) or 'nothing'}, {summary[self._finds]:,} {self._finds} "
                 f"in {summary['seconds']:.1f} s ({summary['images_per_s']:.1f} {unit} per second) "
@@ -202,6 +208,8 @@ def _describe(result: SourceResult, finds: str) -> dict[str, Any]:
     }
     if result.document is not None:
         described |= {name: result.document[name] for name in ("version", "image", finds)}
+    if result.source.kind == "recording":
+        described["repairs"] = result.repairs
     if result.warning:
         described["warning"] = result.warning
     return described

@@ -13,7 +13,7 @@ import pytest
 
 from services.detector.cli.detections import FoundDetections, RemoteDetections
 from services.detector.cli.predictors import Asked, Picture, PictureRefused
-from services.detector.cli.remote import RemotePredictor, ServerUnavailable
+from services.detector.cli.remote import PatientClient, RemotePredictor, ServerUnavailable
 from tests.services.detector_cli.conftest import Run
 from tests.services.detector_cli.videos import painted, write_picture
 
@@ -69,10 +69,8 @@ def scripted_server(answers: Answers) -> Iterator[tuple[str, list[float]]]:
 
 
 def predictor(address: str, deadline_s: float) -> RemotePredictor:
-    client = httpx.Client(base_url=address, timeout=5)
-    return RemotePredictor(
-        client, "tiny", None, RemoteDetections(Asked()), concurrency=1, deadline_s=deadline_s
-    )
+    client = PatientClient(httpx.Client(base_url=address, timeout=5), deadline_s)
+    return RemotePredictor(client, "tiny", None, RemoteDetections(Asked()), concurrency=1)
 
 
 def test_an_answer_becomes_a_prediction():

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from services.detector.cli.sources import find_sources
+from services.detector.cli.sources import Kind, Source, SourceProblem, choose_sources, find_files
+
+OF_PICTURES: frozenset[Kind] = frozenset({"picture", "video"})
+OF_STREAMS: frozenset[Kind] = frozenset({"recording"})
+
+
+def find_sources(
+    arguments: list[str], *, recursive: bool = False, takes: frozenset[Kind] = OF_PICTURES
+) -> tuple[list[Source], list[SourceProblem]]:
+    files, problems = find_files(arguments, recursive=recursive)
+    sources, others = choose_sources(files, takes, "tiny")
+    return sources, problems + others
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def test_a_picture_called_summary_leaves_that_name_to_the_run(folder: Path):
     [
         ("absent.jpg", "no such file or folder"),
         ("*.tiff", "no file matches"),
-        ("empty", "no picture or video in this folder"),
+        ("empty", "no picture, video or recording in this folder"),
         ("outer", "add --recursive"),
     ],
 )
@@ -97,3 +108,61 @@ def test_a_name_that_the_file_system_refuses_is_a_problem_and_no_crash(folder: P
     sources, problems = find_sources(["x" * 5000, "a.jpg"])
     assert len(sources) == 1
     assert "too long" in problems[0].reason
+
+
+@pytest.fixture
+def mixed(folder: Path) -> Path:
+    """A folder of pictures in which recordings lie too, one of them of a picture's name."""
+    for name in ("a.h5", "b.dat", "c.RAW", "d.hdf5", "deep/e.raw"):
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_recordings_in_a_folder_of_pictures_change_nothing_for_a_picture_model(mixed: Path):
+    sources, problems = find_sources(["."])
+    assert problems == []
+    assert [name for _, _, name in names(sources)] == ["a", "b", "clip"]
+
+
+def test_a_stream_model_takes_the_recordings_of_a_folder(mixed: Path):
+    sources, problems = find_sources(["."], takes=OF_STREAMS, recursive=True)
+    assert problems == []
+    assert names(sources) == [
+        ("a.h5", "recording", "a"),
+        ("b.dat", "recording", "b"),
+        ("c.RAW", "recording", "c"),
+        ("d.hdf5", "recording", "d"),
+        ("deep/e.raw", "recording", "deep/e"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "takes", "reason"),
+    [
+        ("a.h5", OF_PICTURES, "is a recording, and tiny takes pictures and videos"),
+        ("b*.dat", OF_PICTURES, "is a recording, and tiny takes pictures and videos"),
+        ("a.jpg", OF_STREAMS, "is a picture, and tiny takes recordings"),
+        ("clip.MP4", OF_STREAMS, "is a video, and tiny takes recordings"),
+    ],
+)
+def test_a_file_of_the_wrong_kind_that_was_named_outright_is_a_problem(
+    mixed: Path, argument: str, takes: frozenset[Kind], reason: str
+):
+    sources, problems = find_sources([argument, argument], takes=takes)
+    assert sources == []
+    assert [problem.reason for problem in problems] == [reason]
+
+
+def test_a_folder_with_nothing_for_the_model_says_what_it_holds(mixed: Path):
+    (mixed / "events").mkdir()
+    (mixed / "events/x.h5").write_bytes(b"")
+    sources, problems = find_sources(["a.jpg", "events"])
+    assert len(sources) == 1
+    assert problems == [SourceProblem("events", "holds recordings only, and tiny takes pictures and videos")]
+
+
+def test_a_folder_whose_only_picture_was_named_before_is_no_problem(mixed: Path):
+    (mixed / "deep/c.webp").rename(mixed / "deep/z.jpg")
+    sources, problems = find_sources(["deep/z.jpg", "deep"])
+    assert len(sources) == 1
+    assert problems == []
