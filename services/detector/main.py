@@ -15,6 +15,9 @@ from services.detector.dataplane.control import ModelControl
 from services.detector.dataplane.loading import LoadOptions, VersionLoader
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.session import SessionOptions
+from services.detector.dataplane.streams.stream import StreamLimits
+from services.detector.dataplane.streams.table import StreamTable
+from services.detector.dataplane.streams.windows import WindowLimits
 from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.fast_lane import FastLane, Lane
 from services.detector.metrics import DetectorMetrics
@@ -51,10 +54,12 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
         cv2.setNumThreads(1)  # pictures are what runs side by side here, not the rows of one picture
+        detector.streams.start()
         detector.watcher.start()
         try:
             yield {"detector": detector}
         finally:
+            detector.streams.close()
             detector.watcher.stop(settings.drain_s)
 
     app = create_service(
@@ -103,6 +108,18 @@ def _create_detector(
         jpeg_quality=settings.jpeg_quality,
     )
     pool = ThreadPoolExecutor(settings.decode_threads or available_cores(), thread_name_prefix="decode")
+    streams = StreamTable(
+        registry,
+        StreamLimits(
+            streams=settings.max_streams,
+            idle_s=settings.stream_idle_s,
+            window=WindowLimits(settings.stream_max_windows, settings.stream_max_window_events),
+            wait_s=settings.deadline_s,
+            compute_timeout_s=settings.compute_timeout_s,
+        ),
+        metrics,
+        pool,
+    )
     watcher = RepositoryWatcher(
         repository,
         registry,
@@ -111,7 +128,8 @@ def _create_detector(
         aliases=settings.aliases,
         poll_interval_s=settings.poll_interval_s,
         retry_max_s=settings.retry_max_s,
+        end_streams=streams.end_model_soon,
     )
     budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
     control = ModelControl(registry, watcher)
-    return Detector(settings, repository, registry, watcher, control, budget)
+    return Detector(settings, repository, registry, watcher, control, budget, streams)

@@ -27,6 +27,7 @@ class VersionMetrics:
     dropped: Counter  # still without `reason`
     queue_depth: Gauge
     image_bytes: Histogram
+    stream_windows: Counter  # still without labels: only versions with streams have it
     labels: tuple[str, str]
 
     def count(self, outcome: str) -> None:
@@ -36,6 +37,10 @@ class VersionMetrics:
     def drop(self, reason: str) -> None:
         """Count one picture that was taken out before compute."""
         self.dropped.labels(*self.labels, reason).inc()
+
+    def windows(self, count: int) -> None:
+        """Count windows of a stream that were answered."""
+        self.stream_windows.labels(*self.labels).inc(count)
 
     def batch(self, size: int, reason: str, session: str) -> None:
         """Count one run of `size` pictures, why it did not wait for more, and on which session it was."""
@@ -83,6 +88,16 @@ class DetectorMetrics:
         )
         self._dropped = counter("dropped_total", "Pictures dropped before compute.", "reason")
         self._image_bytes = histogram("image_bytes", "Size of encoded pictures.", _IMAGE_BUCKETS_BYTES)
+        self._stream_windows = counter("stream_windows_total", "Windows of streams that were answered.")
+        self._streams_opened = counter("streams_opened_total", "Streams that were opened.")
+        self._streams_ended = counter(
+            "streams_ended_total",
+            "Streams that ended, by why: client, idle, unloaded or shutdown.",
+            "reason",
+        )
+        self._streams_open = Gauge(
+            "sightline_detector_streams_open", "Open streams.", ["model", "version"], registry=registry
+        )
         self._queue_depth = Gauge(
             "sightline_detector_queue_depth", "Pictures waiting.", ["model", "version"], registry=registry
         )
@@ -133,6 +148,7 @@ class DetectorMetrics:
             dropped=self._dropped,
             queue_depth=self._queue_depth.labels(*labels),
             image_bytes=self._image_bytes.labels(*labels),
+            stream_windows=self._stream_windows,
             labels=labels,
         )
 
@@ -154,6 +170,19 @@ class DetectorMetrics:
             self._loaded.remove(model, str(version), provider)
             self._fallback.remove(model, str(version))
             self._queue_depth.remove(model, str(version))
+            self._streams_open.remove(model, str(version))
+
+    def stream_opened(self, model: str, version: int) -> None:
+        """Record that a stream was opened on a version."""
+        self._streams_opened.labels(model, str(version)).inc()
+        self._streams_open.labels(model, str(version)).inc()
+
+    def stream_ended(self, model: str, version: int, reason: str) -> None:
+        """Record that a stream on a version ended; `reason` is one of a small set."""
+        self._streams_ended.labels(model, str(version), reason).inc()
+        with self._lock:
+            if self._copies[model, version] > 0:  # else its gauge went with it
+                self._streams_open.labels(model, str(version)).dec()
 
     def load_failed(self, model: str, version: int, reason: str) -> None:
         """Record that an attempt to load a version failed."""

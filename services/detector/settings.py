@@ -109,6 +109,20 @@ class DetectorSettings(BaseSettings):
         50_000_000, ge=1, description="Largest picture, width × height; read from its header before decoding."
     )
     max_batch_images: int = Field(16, ge=1, description="Most pictures in one request to the batch endpoint.")
+    max_streams: int = Field(
+        64, ge=1, description="Most streams open at once, over all models; more are refused with 429."
+    )
+    stream_idle_s: float = Field(
+        60.0, gt=0, description="A stream to which nothing comes for so long is ended, in seconds."
+    )
+    stream_max_windows: int = Field(
+        200, ge=1, description="Most windows that one chunk of a stream may complete."
+    )
+    stream_max_window_events: int = Field(
+        1_000_000,
+        ge=1,
+        description="Most events in one window of a stream; what waits for the next chunk is no more.",
+    )
     jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of annotated pictures.")
 
     aliases: Annotated[list[str], NoDecode] = Field(

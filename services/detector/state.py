@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from services.detector.admission import BodyBudget
 from services.detector.dataplane.control import ModelControl
 from services.detector.dataplane.registry import ModelRegistry
+from services.detector.dataplane.streams.table import StreamTable
 from services.detector.dataplane.watcher import RepositoryWatcher
 from services.detector.settings import DetectorSettings
 from shared.repository import ModelRepository
@@ -21,14 +22,15 @@ class Detector:
     watcher: RepositoryWatcher
     control: ModelControl
     body_budget: BodyBudget
+    streams: StreamTable
 
 
 class LifespanState(TypedDict):
     detector: Detector
 
 
-def detector_of(request: Request) -> Detector:
-    """Return the detector that answers this request."""
+def detector_of(request: HTTPConnection) -> Detector:
+    """Return the detector that answers this request or this WebSocket."""
     detector: Detector = request.state.detector
     return detector
 

@@ -77,6 +77,7 @@ class BoundRuns:
 
 _NUMPY_TYPES = {
     "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
     "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
     "tensor(int64)": np.int64,

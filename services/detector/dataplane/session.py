@@ -18,6 +18,7 @@ Tensors = dict[str, NDArray[Any]]
 
 _DTYPES = {
     "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
     "tensor(float16)": "float16",
     "tensor(float)": "float32",
     "tensor(int64)": "int64",

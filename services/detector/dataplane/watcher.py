@@ -6,6 +6,7 @@ version that cannot be loaded changes nothing but what is reported.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class RepositoryWatcher:
         aliases: list[str],
         poll_interval_s: float,
         retry_max_s: float,
+        end_streams: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`end_streams` asks for an end of a model's streams, which would hold its versions for ever."""
         self._repository = repository
         self._registry = registry
         self._loader = loader
@@ -56,6 +59,7 @@ class RepositoryWatcher:
         self._aliases = aliases
         self._poll_interval_s = poll_interval_s
         self._retry_max_s = retry_max_s
+        self._end_streams = end_streams
         self._seen: dict[str, _Signature] = {}
         self._retries: dict[str, dict[str, _Retry]] = {}  # model, alias
         self._unloaded: set[str] = set()  # models that an operator wants away
@@ -121,6 +125,7 @@ class RepositoryWatcher:
             self._unloaded.add(name)
             self._retries.pop(name, None)
             self._registry.serve(name, {})
+            self._end_streams(name)
             self._registry.note_failure(name, {})
             self._metrics.live(name, None)
             logger.info("model unloaded on demand", model=name)
@@ -150,6 +155,7 @@ class RepositoryWatcher:
             self._retries.pop(name, None)
             self._unloaded.discard(name)
             self._registry.remove(name)
+            self._end_streams(name)
             self._metrics.live(name, None)
             logger.info("model left the repository", model=name)
         self._unload_unused()

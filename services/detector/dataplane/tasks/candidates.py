@@ -1,4 +1,4 @@
-"""From a graph's candidates to what is answered: thresholds, suppression and a limit, for every kind of box."""
+"""From a graph's candidates to what is answered: thresholds, suppression and a limit, whatever has boxes."""
 
 from dataclasses import dataclass
 from typing import Any

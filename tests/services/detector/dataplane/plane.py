@@ -1,7 +1,7 @@
 """A data plane over a repository, without a server around it and with nothing happening by itself."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,13 @@ class Plane:
     watcher: RepositoryWatcher
     control: ModelControl
     metrics: CollectorRegistry
+    detector_metrics: DetectorMetrics
 
 
 @contextlib.contextmanager
-def data_plane(repository: ModelRepository, **options: Any) -> Iterator[Plane]:
+def data_plane(
+    repository: ModelRepository, *, end_streams: Callable[[str], None] = lambda _: None, **options: Any
+) -> Iterator[Plane]:
     """Yield a data plane whose watcher looks only when its `scan` is called."""
     defaults: dict[str, Any] = {
         "session": SessionOptions(),
@@ -41,10 +44,17 @@ def data_plane(repository: ModelRepository, **options: Any) -> Iterator[Plane]:
     registry = ModelRegistry("live")
     loader = VersionLoader(repository, LoadOptions(**(defaults | options)), metrics, None)
     watcher = RepositoryWatcher(
-        repository, registry, loader, metrics, aliases=["live"], poll_interval_s=60, retry_max_s=60
+        repository,
+        registry,
+        loader,
+        metrics,
+        aliases=["live"],
+        poll_interval_s=60,
+        retry_max_s=60,
+        end_streams=end_streams,
     )
     watcher.start()
     try:
-        yield Plane(registry, watcher, ModelControl(registry, watcher), collectors)
+        yield Plane(registry, watcher, ModelControl(registry, watcher), collectors, metrics)
     finally:
         watcher.stop(5.0)
