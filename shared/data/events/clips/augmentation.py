@@ -68,14 +68,12 @@ class ClipAugmentation:
         zoom_in_p = 0.0 if clip.streamed else config.zoom_in
         zoom_out_p = config.zoom_out_streamed if clip.streamed else config.zoom_out
         zoom, amount = rng.random(2).tolist()
-        # Of its own, since where a clip is enlarged depends on its boxes: a piece's clips draw alike after it.
-        place = rng.spawn(1)[0]
         if zoom < zoom_in_p:
             factor = 1 + amount * (config.zoom_in_factor - 1)
-            frames, boxes = random_zoom_in(frames, boxes, factor, place)
+            frames, boxes = random_zoom_in(frames, boxes, factor, rng)
         elif zoom < zoom_in_p + zoom_out_p:
             factor = 1 + amount * (config.zoom_out_factor - 1)
-            frames, boxes = random_zoom_out(frames, boxes, factor, place)
+            frames, boxes = random_zoom_out(frames, boxes, factor, rng)
         if rng.random() < config.suppress_polarity:
             frames = suppress_polarity_channels(frames, int(rng.integers(0, 2)))
         if rng.random() < config.event_noise:

@@ -120,7 +120,7 @@ def collate(samples: list[ClipSample]) -> ClipBatch:
     rows: list[tuple[int, LabelledBoxes, LabelledWindow]] = []
     for lane, sample in enumerate(samples):
         steps, starts = np.unique(sample.boxes.window, return_index=True)
-        stops = [*starts[1:].tolist(), len(sample.boxes)]
+        stops = [*starts.tolist(), len(sample.boxes)][1:]
         for step, start, stop in zip(steps.tolist(), starts.tolist(), stops, strict=True):
             window = LabelledWindow(sample.clip.recording, sample.clip.start + step, int(sample.end_us[step]))
             rows.append((step * lanes + lane, sample.boxes.select(slice(start, stop)), window))

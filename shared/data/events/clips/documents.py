@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from shared.data.events.preprocess import SETTINGS_FILE
 from shared.data.events.sequence import SUMMARY, settings_digest
@@ -45,16 +45,16 @@ def read_set_document(path: Path) -> tuple[SetDocument, str]:
         raise DatasetUnreadable(
             f"{path} has no {SETTINGS_FILE}: it is not a folder that `sightline data preprocess` made"
         ) from error
-    except (OSError, ValueError) as error:
-        raise DatasetUnreadable(f"{path / SETTINGS_FILE} cannot be used: {error}") from error
+    except (OSError, ValidationError) as error:
+        raise DatasetUnreadable(f"{path / SETTINGS_FILE} cannot be used: {_reason(error)}") from error
 
 
 def read_sequence_document(folder: Path) -> SequenceDocument:
     """Return what is known of the sequence in `folder`. Raises DatasetUnreadable."""
     try:
         return SequenceDocument.model_validate_json((folder / SUMMARY).read_bytes())
-    except (OSError, ValueError) as error:
-        raise damaged(folder / SUMMARY, str(error)) from error
+    except (OSError, ValidationError) as error:
+        raise damaged(folder / SUMMARY, _reason(error)) from error
 
 
 def damaged(path: Path, what: str) -> DatasetUnreadable:
@@ -62,4 +62,13 @@ def damaged(path: Path, what: str) -> DatasetUnreadable:
     return DatasetUnreadable(
         f"{path} is not whole ({what}); remove that recording's folder and run "
         "`sightline data preprocess` again"
+    )
+
+
+def _reason(error: OSError | ValidationError) -> str:
+    if isinstance(error, OSError):
+        return str(error)
+    return "; ".join(
+        ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
+        for problem in error.errors()
     )

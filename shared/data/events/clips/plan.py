@@ -103,11 +103,12 @@ class ClipSampler:
         self._length, self._seed, self._rank, self._world_size = sequence_length, seed, rank, world_size
         self._pieces = pieces(frames, sequence_length)
         self._ends = _clip_ends(frames, sequence_length)
-        if not self._pieces or not len(self._ends):
+        if (self._streamed and not self._pieces) or (self._single and not len(self._ends)):
             longest = max((len(record) for record in frames.records), default=0)
             raise ValueError(
-                f"no labelled window of {frames.source} has {sequence_length - 1} windows before it (the "
-                f"longest recording has {longest}); use a shorter sequence_length"
+                f"{frames.source} has no clip of {sequence_length} windows with a label"
+                f"{' at its end' if self._single else ''} (the longest recording has {longest}); "
+                "use a shorter sequence_length"
             )
         clips = (
             sum((piece.end - piece.begin) // sequence_length for piece in self._pieces)
