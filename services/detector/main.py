@@ -24,7 +24,9 @@ from services.detector.metrics import DetectorMetrics
 from services.detector.oip import routes as oip
 from services.detector.oip.problems import ERROR_FORM, PREFIX
 from services.detector.oip.routes import infer as oip_infer
+from services.detector.oip.sequences import Sequences
 from services.detector.routes import classify, detect, models
+from services.detector.routes import streams as stream_routes
 from services.detector.schemas import ClassifyFields, ThresholdFields
 from services.detector.settings import DetectorSettings, available_cores
 from services.detector.state import Detector, LifespanState, failures, reasons_not_ready
@@ -68,7 +70,7 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         description="Finds objects in pictures, with the models that the repository calls live.",
         settings=common,
         lifespan=lifespan,
-        routers=[models.router, detect.router, classify.router, oip.router],
+        routers=[models.router, detect.router, classify.router, stream_routes.router, oip.router],
         ready=lambda _: reasons_not_ready(detector),
         warnings=lambda _: failures(detector),
         max_body_bytes=settings.max_body_bytes,
@@ -132,4 +134,4 @@ def _create_detector(
     )
     budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
     control = ModelControl(registry, watcher)
-    return Detector(settings, repository, registry, watcher, control, budget, streams)
+    return Detector(settings, repository, registry, watcher, control, budget, streams, Sequences(streams))

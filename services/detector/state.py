@@ -10,6 +10,7 @@ from services.detector.dataplane.control import ModelControl
 from services.detector.dataplane.registry import ModelRegistry
 from services.detector.dataplane.streams.table import StreamTable
 from services.detector.dataplane.watcher import RepositoryWatcher
+from services.detector.oip.sequences import Sequences
 from services.detector.settings import DetectorSettings
 from shared.repository import ModelRepository
 
@@ -23,6 +24,7 @@ class Detector:
     control: ModelControl
     body_budget: BodyBudget
     streams: StreamTable
+    sequences: Sequences
 
 
 class LifespanState(TypedDict):

@@ -71,9 +71,7 @@ def graph_inputs(request: InferRequest, manifest: Manifest) -> Tensors:
     types, shapes or sizes, and for inputs of different batch sizes.
     """
     _check_names(request, manifest)
-    specs = {spec.name: spec for spec in manifest.inputs}
-    for tensor in request.inputs:
-        _check_type_and_shape(tensor, specs[tensor.name], manifest.name)
+    _check_types_and_shapes(request, manifest)
     rows = {tensor.shape[0] for tensor in request.inputs}
     if len(rows) > 1:
         sizes = ", ".join(f"'{tensor.name}' {tensor.shape[0]}" for tensor in request.inputs)
@@ -81,6 +79,41 @@ def graph_inputs(request: InferRequest, manifest: Manifest) -> Tensors:
     if rows == {0}:
         raise WrongRequest(f"inference request batch-size must be at least 1 for '{manifest.name}'; it is 0")
     return {tensor.name: _array(tensor) for tensor in request.inputs}
+
+
+def window_input(request: InferRequest, manifest: Manifest) -> NDArray[Any]:
+    """Return the one input [1, …] of a request in a sequence, which leaves the states to the server.
+
+    Raises WrongRequest as `graph_inputs` does, and for more than one row.
+    """
+    names = [spec.name for spec in inputs_of_a_sequence(manifest)]
+    states = {state.input for state in manifest.states}
+    if given := [tensor.name for tensor in request.inputs if tensor.name in states]:
+        raise WrongRequest(
+            f"unexpected inference input '{given[0]}' for model '{manifest.name}': a sequence carries its "
+            "states itself; leave them out, or send all of them without a sequence_id"
+        )
+    _check_given(request, names, manifest.name)
+    _check_types_and_shapes(request, manifest)
+    (tensor,) = request.inputs
+    if tensor.shape[0] != 1:
+        raise WrongRequest(
+            f"inference request to model '{manifest.name}' must specify batch-size 1 due to requirements of "
+            f"sequence batcher; it has {tensor.shape[0]}"
+        )
+    return _array(tensor)
+
+
+def inputs_of_a_sequence(manifest: Manifest) -> list[TensorSpec]:
+    """Return the inputs that are no state, which a request in a sequence brings."""
+    states = {state.input for state in manifest.states}
+    return [spec for spec in manifest.inputs if spec.name not in states]
+
+
+def outputs_of_a_sequence(manifest: Manifest) -> list[TensorSpec]:
+    """Return the outputs that are no state, which a request in a sequence gets."""
+    states = {state.output for state in manifest.states}
+    return [spec for spec in manifest.outputs if spec.name not in states]
 
 
 def check_outputs(request: InferRequest, names: "list[str] | dict[str, Any]", model: str) -> None:
@@ -94,20 +127,36 @@ def check_outputs(request: InferRequest, names: "list[str] | dict[str, Any]", mo
 
 
 def _check_names(request: InferRequest, manifest: Manifest) -> None:
-    given = [tensor.name for tensor in request.inputs]
     wanted = [spec.name for spec in manifest.inputs]
+    given = {tensor.name for tensor in request.inputs}
+    states = [state.input for state in manifest.states]
+    if states and not given.intersection(states):
+        raise WrongRequest(
+            f"inference request to model '{manifest.name}' must specify a non-zero or non-empty correlation "
+            f"ID (sequence_id), or bring the states as inputs: {', '.join(states)}"
+        )
+    _check_given(request, wanted, manifest.name)
+
+
+def _check_given(request: InferRequest, wanted: list[str], model: str) -> None:
+    given = [tensor.name for tensor in request.inputs]
     for name in given:
         if name not in wanted:
             raise WrongRequest(
-                f"unexpected inference input '{name}' for model '{manifest.name}'; there are: "
-                f"{', '.join(wanted)}"
+                f"unexpected inference input '{name}' for model '{model}'; there are: {', '.join(wanted)}"
             )
     if missing := [name for name in wanted if name not in given]:
         raise WrongRequest(
-            f"expected {len(wanted)} inputs but got {len(given)} inputs for model '{manifest.name}'. Got "
+            f"expected {len(wanted)} inputs but got {len(given)} inputs for model '{model}'. Got "
             f"input(s) {given}, but missing required input(s) {missing}. Please provide all required "
             "input(s)."
         )
+
+
+def _check_types_and_shapes(request: InferRequest, manifest: Manifest) -> None:
+    specs = {spec.name: spec for spec in manifest.inputs}
+    for tensor in request.inputs:
+        _check_type_and_shape(tensor, specs[tensor.name], manifest.name)
 
 
 def _check_type_and_shape(tensor: TensorInput, spec: TensorSpec, model: str) -> None:

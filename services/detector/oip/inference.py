@@ -11,6 +11,7 @@ from services.detector.dataplane.tensors import TensorWork
 from services.detector.dataplane.work import Timing, Work
 from services.detector.oip.answer import join_rows
 from services.detector.oip.graph_inputs import check_outputs, encoded_pictures, graph_inputs
+from services.detector.oip.problems import WrongRequest
 from services.detector.oip.request import InferRequest
 from services.detector.settings import DetectorSettings
 from shared.core.problems import Problem
@@ -30,6 +31,11 @@ def plan(loaded: LoadedVersion, request: InferRequest, settings: DetectorSetting
     Raises the problem with its tensors or its parameters.
     """
     manifest = loaded.manifest
+    if request.sequence:
+        raise WrongRequest(
+            f"model '{manifest.name}' keeps no state from one request to the next: leave out sequence_id, "
+            "sequence_start and sequence_end"
+        )
     pictures = encoded_pictures(request, manifest, max_pictures=settings.max_batch_images)
     if pictures is None:
         inputs = graph_inputs(request, manifest)

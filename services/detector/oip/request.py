@@ -11,6 +11,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 _MAX_RANK = 16
 _LARGEST = 2**63 - 1
+_MAX_SEQUENCE_ID = 128  # characters, as in Triton
 _SHARED_MEMORY = "shared_memory_region"
 
 
@@ -40,6 +41,18 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class SequencePlace:
+    """Where a request stands in a sequence; `id` is None where it names none, an integer or a string."""
+
+    id: int | str | None = None
+    start: bool = False
+    end: bool = False
+
+    def __bool__(self) -> bool:
+        return self.id is not None or self.start or self.end
+
+
+@dataclass(frozen=True, slots=True)
 class InferRequest:
     """`outputs` is None where all are wanted; `parameters` are those the protocol leaves to the model."""
 
@@ -48,6 +61,7 @@ class InferRequest:
     outputs: tuple[RequestedOutput, ...] | None = None
     binary_outputs: bool = False
     schedule: Schedule = Schedule()
+    sequence: SequencePlace = SequencePlace()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -84,13 +98,17 @@ def read_request(body: bytes, json_bytes: int | None) -> InferRequest:
             f"state {used} bytes together"
         )
     parameters = _parameters(document, "the request")
-    _refuse_sequences(parameters)
     return InferRequest(
         inputs=inputs,
         id=_id(document.get("id")),
         binary_outputs=(binary := _flag(parameters, "binary_data_output", False)),
         outputs=_outputs(document.get("outputs"), binary),
         schedule=Schedule(_timeout_s(parameters), _integer(parameters, "priority")),
+        sequence=SequencePlace(
+            _sequence_id(parameters.get("sequence_id")),
+            _flag(parameters, "sequence_start", False),
+            _flag(parameters, "sequence_end", False),
+        ),
         parameters={name: value for name, value in parameters.items() if not _reserved(name)},
     )
 
@@ -207,18 +225,23 @@ def _timeout_s(parameters: dict[str, Any]) -> float | None:
     return _integer(parameters, "timeout") / 1e6 or None
 
 
+def _sequence_id(stated: Any) -> int | str | None:
+    """Return the parameter `sequence_id`; 0, an empty string and nothing mean none."""
+    if isinstance(stated, str):
+        if len(stated) > _MAX_SEQUENCE_ID:
+            raise WrongRequest(f"'sequence_id' has {len(stated)} characters, more than {_MAX_SEQUENCE_ID}")
+        return stated or None
+    if stated is not None and (type(stated) is not int or not 0 <= stated < 2**64):
+        raise WrongRequest(
+            f"'sequence_id' has to be an integer from 0 to 2^64 - 1 or a string, not {stated!r:.40}"
+        )
+    return stated or None
+
+
 def _reserved(name: str) -> bool:
     return name in {"binary_data_output", "timeout", "priority", "headers"} or name.startswith(
         ("sequence_", "triton_")
     )
-
-
-def _refuse_sequences(parameters: dict[str, Any]) -> None:
-    if parameters.get("sequence_id") or parameters.get("sequence_start") or parameters.get("sequence_end"):
-        raise WrongRequest(
-            "the models here keep no state from one request to the next: leave out sequence_id, "
-            "sequence_start and sequence_end"
-        )
 
 
 def _refuse_shared_memory(parameters: dict[str, Any], whose: str) -> None:

@@ -104,8 +104,9 @@ class InferRequest(BaseModel):
     id: str | None = Field(None, description="Comes back in the answer.")
     parameters: dict[str, Any] | None = Field(
         None,
-        description="`binary_data_output`, `timeout` (microseconds), `priority` (1 is the highest), and for "
-        "pictures what their task knows, such as `score_threshold`.",
+        description="`binary_data_output`, `timeout` (microseconds), `priority` (1 is the highest); for a "
+        "model with states `sequence_id`, `sequence_start` and `sequence_end`; for pictures what their task "
+        "knows, such as `score_threshold`.",
     )
     inputs: list[InferInput] = Field(min_length=1)
     outputs: list[InferRequestedOutput] | None = Field(None, description="None stated: all.")

@@ -10,13 +10,14 @@ from services.detector.state import detector_of, reasons_not_ready
 from shared.core.http import problem_responses
 from shared.core.problems import Unavailable
 
-# Only what works: no shared memory, sequences, classification, tracing or logging.
+# Only what works: no shared memory, classification, tracing or logging.
 EXTENSIONS = [
     "binary_tensor_data",
     "model_configuration",
     "model_repository",
     "parameters",
     "schedule_policy",
+    "sequence",
     "statistics",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from services.detector.dataplane import problems
+from services.detector.dataplane.streams.problems import TooManyStreams
 from services.detector.disconnect import unless_client_gone
 from services.detector.oip import encoding
 from services.detector.oip.answer import AnswerBody, write_answer
@@ -52,6 +53,7 @@ _INFER: dict[str, Any] = {
             problems.TruncatedPicture,
             problems.FixedSuppression,
             QueueFull,
+            TooManyStreams,
             problems.InferenceFailed,
             problems.ModelNotReady,
             problems.Draining,
@@ -110,10 +112,17 @@ async def _answer(
     json_bytes = header_length(request.headers.get(HEADER_LENGTH), len(body))
     with detector.registry.lease(model, version) as loaded:
         asked = read_raw_request(body, loaded.manifest) if json_bytes == 0 else read_request(body, json_bytes)
-        works = plan(loaded, asked, detector.settings)
-        asked = replace(asked, inputs=())  # lists of JSON take many times the room of their arrays
-        inference = await unless_client_gone(request, run(loaded, asked, works, detector.settings))
-        answer = write_answer(asked, loaded.name, loaded.version, inference.tensors)
+        if asked.sequence and loaded.manifest.states:
+            advance = detector.sequences.infer(loaded, version, asked, wait_s=detector.settings.deadline_s)
+            used, inference = await unless_client_gone(request, advance)
+        else:
+            works = plan(loaded, asked, detector.settings)
+            asked = replace(asked, inputs=())  # lists of JSON take many times the room of their arrays
+            used, inference = (
+                loaded,
+                await unless_client_gone(request, run(loaded, asked, works, detector.settings)),
+            )
+        answer = write_answer(asked, used.name, used.version, inference.tensors)
     coding = encoding.accepted(request.headers.get("accept-encoding"))
     return await _response(answer, coding, {"Server-Timing": server_timing(inference.timing)})
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from services.detector.dataplane import problems
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.oip.datatypes import name_of
+from services.detector.oip.graph_inputs import inputs_of_a_sequence, outputs_of_a_sequence
 from services.detector.oip.problems import ERROR_FORM, PREFIX
 from services.detector.oip.schemas import ModelHealth, ModelMetadata, Statistics, TensorMetadata
 from services.detector.oip.statistics import model_statistics
@@ -115,8 +116,9 @@ def _metadata(request: Request, model: str, version: str | None) -> ModelMetadat
             name=loaded.name,
             versions=[str(number) for number in sorted(registry.model(model).loaded)],
             platform=PLATFORM,
-            inputs=[_tensor(spec) for spec in loaded.manifest.inputs],
-            outputs=[_tensor(spec) for spec in loaded.manifest.outputs],
+            # Without states, as Triton has it: the server carries them through a sequence.
+            inputs=[_tensor(spec) for spec in inputs_of_a_sequence(loaded.manifest)],
+            outputs=[_tensor(spec) for spec in outputs_of_a_sequence(loaded.manifest)],
         )
 
 

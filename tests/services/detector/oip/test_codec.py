@@ -189,7 +189,9 @@ REQUESTS = st.fixed_dictionaries(
         )
         | JSON_VALUES,
         "parameters": st.dictionaries(
-            st.sampled_from(["timeout", "priority", "sequence_id", "binary_data_output", "other"]),
+            st.sampled_from(
+                ["timeout", "priority", "sequence_id", "sequence_end", "binary_data_output", "other"]
+            ),
             JSON_VALUES,
         )
         | JSON_VALUES,

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from services.detector.oip.problems import PREFIX
 from services.detector.settings import DetectorSettings
 from shared.core.settings import CommonSettings
 from tests.fixtures.tiny_detection_model import tiny_repository
+from tests.fixtures.tiny_stream_model import tiny_stream_repository
 from tests.services.detector.pictures import encode, two_rectangles
 from tests.services.detector.serving import ROOT, Served, serving
 
 DOCS = (ROOT / "docs" / "oip.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)
 CURLS = re.findall(r"```sh\n(curl .*?)\n```", DOCS)
 BASE = "http://127.0.0.1:8100"
 
@@ -50,12 +53,28 @@ def test_every_curl_of_the_page_succeeds_in_turn(person: Served, folder: Path) -
 def test_the_python_of_the_page_finds_what_is_in_the_picture(
     person: Served, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)
-    scope: dict[str, object] = {}
-    exec(code.replace(BASE.removeprefix("http://"), person.url.removeprefix("http://")), scope)
-    found: object = scope["found"]
-    assert found.as_numpy("boxes").shape == (1, 2, 4)  # type: ignore[attr-defined]
+    found = run(EXAMPLES[0], person)["found"]
+    assert found.as_numpy("boxes").shape == (1, 2, 4)
     assert "50." in capsys.readouterr().out
+
+
+def test_the_sequence_of_the_page_remembers_what_it_has_seen(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows = np.zeros((2, 4, 32, 48), np.uint8)
+    windows[0, 0, 7, 30] = 1
+    np.save("windows.npy", windows)
+    repository = tiny_stream_repository(folder, name="traffic")
+    with serving(repository.root) as served:
+        found = run(EXAMPLES[1], served)["found"]
+    assert found.as_numpy("scores")[0, 0] == pytest.approx(1 / 3)  # the fixture's, one window after an event
+    assert "0.5" in capsys.readouterr().out
+
+
+def run(example: str, served: Served) -> dict[str, Any]:
+    scope: dict[str, Any] = {}
+    exec(example.replace(BASE.removeprefix("http://"), served.url.removeprefix("http://")), scope)
+    return scope
 
 
 def test_every_endpoint_of_the_protocol_has_an_example() -> None:

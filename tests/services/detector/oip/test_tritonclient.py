@@ -68,6 +68,7 @@ def test_the_server_names_the_extensions_that_work_and_no_others(client: Client)
         "model_repository",
         "parameters",
         "schedule_policy",
+        "sequence",
         "statistics",
     }
 
@@ -369,7 +370,7 @@ def test_sequences_are_refused_and_parameters_of_others_are_not(
     client: Client, reference: Reference, rng: np.random.Generator
 ) -> None:
     images = batch(1, rng)
-    with refused(400, "keep no state", "sequence_id"):
+    with refused(400, "keeps no state", "sequence_id"):
         client.infer("tiny", tensors({"images": images}), sequence_id=5, sequence_start=True)
     result = client.infer("tiny", tensors({"images": images}), parameters={"of_another_backend": 3})
     assert_equal(result, reference("tiny", {"images": images}))
