@@ -14,29 +14,35 @@ from shared.models.weights import LoadReport, WeightsError, read_tensors
 PREFIX = "mdl."
 _COUNTER = "num_batches_tracked"
 _HEAD = "yolox_head."
+_CLASSES = f"{_HEAD}cls_preds."
 _EXTRAS = {
     "fpn_attention.": "attention on the pyramid is not in the file",
     "conv3x3_dws": "the depthwise convolution of the LSTM is not in the file",
 } | {f"fpn.{name}.": "the file's pyramid has three levels" for name in FOURTH_LEVEL}
 
 
-def load_rvt_checkpoint(network: nn.Module, path: str | Path) -> LoadReport:
+def load_rvt_checkpoint(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> LoadReport:
     """Read a Lightning checkpoint (.ckpt), a .pth or a .safetensors file and load it; see load_rvt_state.
 
     Nothing in the file is run: it is read with `weights_only=True`. Raises FileNotFoundError, WeightsError.
     """
     path = Path(path)
-    return load_rvt_state(network, read_tensors(path), source=str(path))
+    return load_rvt_state(network, read_tensors(path), source=str(path), other_classes=other_classes)
 
 
 def load_rvt_state(
-    network: nn.Module, state_dict: Mapping[str, Any], *, source: str = "state dict"
+    network: nn.Module,
+    state_dict: Mapping[str, Any],
+    *,
+    source: str = "state dict",
+    other_classes: bool = False,
 ) -> LoadReport:
     """Copy a state dict of the official names, all with the prefix `mdl.` or without, into `network`.
 
     Switchable parts that no published checkpoint has stay as they were, and the report says so: attention on
     the pyramid, the LSTM's depthwise convolution, the fourth level and its head; the heads of the other
-    levels go to their strides. Everything else must be there, in the network's shapes.
+    levels go to their strides. Everything else must be there, in the network's shapes. With `other_classes`
+    the file may tell more or fewer classes apart, and what scores them stays as it was too.
 
     Raises WeightsError, naming the first tensor that does not fit; the network is then unchanged. TypeError
     for a network of another family.
@@ -52,7 +58,9 @@ def load_rvt_state(
     missing: dict[str, str] = {}
     for name, tensor in own.items():
         key = _three_level_name(name) if four_levels else name
-        if key in given:
+        if other_classes and key in given and _scores_others(key, given[key], tensor):
+            missing[name] = "it is for other classes"
+        elif key in given:
             found[name] = _fitting(source, key, given[key], name, tensor)
         elif key is None or ((reason := _why_absent(name)) is None and name.endswith(_COUNTER)):
             missing[name] = (
@@ -62,7 +70,7 @@ def load_rvt_state(
             raise WeightsError(f"{source} fits another network: it has no {key}, the first that is missing")
         else:
             missing[name] = reason
-    used = {_three_level_name(name) if four_levels else name for name in found}
+    used = {_three_level_name(name) if four_levels else name for name in (*found, *missing)}
     foreign = [key for key in given if key not in used]
     if foreign:
         raise WeightsError(
@@ -98,6 +106,12 @@ def _three_level_name(name: str) -> str | None:
 
 def _why_absent(name: str) -> str | None:
     return next((reason for part, reason in _EXTRAS.items() if part in name), None)
+
+
+def _scores_others(key: str, tensor: Tensor, own: Tensor) -> bool:
+    """Whether a tensor has a row for each class, and only the number of classes differs."""
+    same_but_rows = tensor.ndim == own.ndim and tensor.shape[1:] == own.shape[1:]
+    return key.startswith(_CLASSES) and same_but_rows and tensor.shape != own.shape
 
 
 def _fitting(source: str, key: str, tensor: Tensor, name: str, own: Tensor) -> Tensor:

@@ -90,6 +90,12 @@ class EventsConfig(BaseModel):
     )
     depthwise_kernel: Literal[3, 5, 7] = Field(3, description="Side of that depthwise convolution.")
 
+    weights: str | None = Field(
+        None,
+        description="File of RVT's weights that a new run starts from, such as an imported run's "
+        "weights.safetensors.",
+    )
+
     box_loss: Literal["iou", "giou"] = Field("iou", description="1 − IoU² or 1 − GIoU.")
     l1_weight: float = Field(
         0.0, ge=0, description="Weight of the L1 term, which YOLOX adds in its last epochs and RVT never."

@@ -180,3 +180,19 @@ def test_a_mismatch_in_a_head_that_moved_says_where_it_would_go(small_network, p
     published["yolox_head.stems.1.conv.weight"] = torch.zeros(1)
     with pytest.raises(WeightsError, match=r"stems\.1\.conv.* there and, as yolox_head\.stems\.2\.conv"):
         load_rvt_state(small_network(scales=4), published)
+
+
+def test_a_network_of_other_classes_takes_all_but_what_scores_them(small_network, published):
+    network = small_network(num_classes=5)
+    before = untouched(network)
+    report = load_rvt_state(network, published, other_classes=True)
+    own = network.state_dict()
+    scoring = {f"yolox_head.cls_preds.{level}.{kind}" for level in range(3) for kind in ("weight", "bias")}
+    assert report.missing == dict.fromkeys(scoring, "it is for other classes")
+    assert all(torch.equal(own[name], before[name]) for name in scoring)
+    assert all(torch.equal(own[name], tensor) for name, tensor in published.items() if name not in scoring)
+    same_number = small_network()
+    assert not load_rvt_state(same_number, published, other_classes=True).missing
+    assert same(same_number, published)
+    with pytest.raises(WeightsError, match="first mismatch is backbone"):
+        load_rvt_state(small_network(size="small", num_classes=5), published, other_classes=True)
