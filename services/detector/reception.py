@@ -23,18 +23,25 @@ def admitted(
     The memory is held until the block ends, and with it so many bytes more as what this yields is called with
     (it raises QueueFull, too). `check` may raise its own problem with the version.
     """
-    detector = detector_of(request)
     with contextlib.ExitStack() as held:
-        with detector.registry.lease(model, version) as loaded:
+        with detector_of(request).registry.lease(model, version) as loaded:
             check(loaded)
-            metrics = loaded.metrics
-            with _counting_refusals(metrics):
-                loaded.batcher.refuse_if_full()
-                held.enter_context(detector.body_budget.hold(request))
+            hold_more = held.enter_context(admitted_to(request, loaded))
+        yield hold_more
+
+
+@contextlib.contextmanager
+def admitted_to(request: Request, loaded: LoadedVersion) -> Iterator[Callable[[int], None]]:
+    """As `admitted`, to a version that the caller has at hand."""
+    budget, metrics = detector_of(request).body_budget, loaded.metrics
+    with contextlib.ExitStack() as held:
+        with _counting_refusals(metrics):
+            loaded.batcher.refuse_if_full()
+            held.enter_context(budget.hold(request))
 
         def hold_more(size_bytes: int) -> None:
             with _counting_refusals(metrics):
-                held.enter_context(detector.body_budget.hold_bytes(size_bytes))
+                held.enter_context(budget.hold_bytes(size_bytes))
 
         yield hold_more
 

@@ -1,9 +1,11 @@
 """What the detector's answers look like. Routes write plain dictionaries; tests hold them to these."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.detector.dataplane.streams.windows import LATEST_US
 from shared.core.http import ProblemDocument
 
 
@@ -114,6 +116,97 @@ class ClassifyBatchAnswer(BaseModel):
     results: list[LabelsOfPicture | PictureProblem] = Field(
         description="One for each picture, in the order sent; one that failed has a problem in its place."
     )
+
+
+class SensorSize(BaseModel):
+    """Pixels of an event camera."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+
+
+Microseconds = Annotated[int, Field(ge=0, le=LATEST_US)]
+
+
+class StreamFields(ThresholdFields):
+    """What a client may state when it opens a stream."""
+
+    sensor: Annotated[
+        SensorSize | None, Field(description="Refused where it is not the sensor of the model.")
+    ] = None
+    start_us: Annotated[
+        Microseconds | None,
+        Field(description="Where the first window begins. Default: at the first event."),
+    ] = None
+
+
+class ChunkFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sequence: Annotated[
+        int, Field(ge=0, le=2**53, description="0 for the first chunk of a stream, then one more each.")
+    ]
+    until_us: Annotated[
+        Microseconds | None,
+        Field(
+            description="The sender's word that every event up to and including this time has been sent: "
+            "completes windows that end there or before."
+        ),
+    ] = None
+
+
+class WindowInput(BaseModel):
+    """One window as the graph takes it."""
+
+    representation: str
+    dtype: Literal["uint8", "int8"]
+    channels: int
+    height: int
+    width: int
+
+
+class StreamView(BaseModel):
+    """An open stream."""
+
+    id: str
+    model: str
+    version: int = Field(description="The stream stays on it until it ends.")
+    opened_at: datetime
+    sensor: SensorSize
+    window_us: int
+    input: WindowInput
+    start_us: int | None = Field(description="Where the first window begins; null until an event says so.")
+    next_sequence: int = Field(description="The number of the chunk that comes next.")
+    windows: int = Field(description="Windows answered so far.")
+    pending_events: int = Field(description="Events that wait for their window to be complete.")
+    idle_s: float = Field(description="Seconds since something was last asked of it.")
+    idle_limit_s: float = Field(description="It ends once it has been idle for so long.")
+
+
+class StreamList(BaseModel):
+    streams: list[StreamView] = Field(description="The oldest first.")
+
+
+class WindowDetections(BaseModel):
+    """What was found in one window; boxes in pixels of the sensor."""
+
+    index: int = Field(ge=0, description="Counted from the start of the stream.")
+    start_us: int
+    end_us: int
+    detections: list[Detection]
+
+
+class ChunkDetections(BaseModel):
+    """Answers for the windows that a chunk completed; the times are sums over them."""
+
+    stream: str
+    model: str
+    version: int
+    sequence: int
+    windows: list[WindowDetections]
+    timing_ms: TimingMs
 
 
 class ModelView(BaseModel):

@@ -14,6 +14,7 @@ from services.detector.reception import admitted
 from services.detector.routes.answering import (
     Outcomes,
     batch_answer,
+    detection_rows,
     headers,
     json_answer,
     one_picture,
@@ -94,21 +95,9 @@ async def _infer(
 
 
 def _describe(result: DetectionResult, labels: list[str]) -> dict[str, Any]:
-    """Return the JSON of one picture: boxes to a thousandth of a pixel, scores to a millionth."""
-    found = result.detections
+    """Return the JSON of one picture."""
     height, width = result.size
-    boxes, scores = found.boxes.astype("float64").round(3), found.scores.astype("float64").round(6)
     return {
         "image": {"width": width, "height": height},
-        "detections": [
-            {
-                "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
-                "score": score,
-                "label": labels[label],
-                "label_id": label,
-            }
-            for (x1, y1, x2, y2), score, label in zip(
-                boxes.tolist(), scores.tolist(), found.labels.tolist(), strict=True
-            )
-        ],
+        "detections": detection_rows(result.detections, labels),
     }

@@ -39,7 +39,7 @@ class PictureForm(Generic[F]):
 
 async def read_picture(request: Request, query: F) -> PictureForm[F]:
     """Return the one picture of a request: its whole body, or the form's file `image`."""
-    _refuse_repeated(request)
+    refuse_repeated(request)
     if not _is_form(request):
         return PictureForm([await request.body()], query)
     return await _read_form(request, query, field="image", max_pictures=1)
@@ -47,7 +47,7 @@ async def read_picture(request: Request, query: F) -> PictureForm[F]:
 
 async def read_pictures(request: Request, query: F, max_pictures: int) -> PictureForm[F]:
     """Return the pictures of a form, its files `images`, in their order."""
-    _refuse_repeated(request)
+    refuse_repeated(request)
     if not _is_form(request):
         raise NoForm(
             f"Content-Type {request.headers.get('content-type', '')!r} cannot hold several pictures; "
@@ -56,7 +56,7 @@ async def read_pictures(request: Request, query: F, max_pictures: int) -> Pictur
     return await _read_form(request, query, field="images", max_pictures=max_pictures)
 
 
-def _refuse_repeated(request: Request) -> None:
+def refuse_repeated(request: Request) -> None:
     """Raise WrongForm for a field that the query states twice, of which the framework would take the last."""
     if not request.scope["query_string"]:
         return

@@ -50,6 +50,7 @@ class StreamDetectionTask:
         self.window_us = preprocessing.window_ms * 1000
         self.sensor_size = (preprocessing.sensor_height, preprocessing.sensor_width)
         self._model = manifest.name
+        self.representation = preprocessing.representation
         self._halved = preprocessing.halved
         self._candidates = CandidateFilter(manifest)
         self._next = {state.input: state.output for state in manifest.states}
