@@ -63,6 +63,11 @@ class RemoteStreamPredictor:
         opened = _answer(self._client.post(self._streams, json=request | dict(self._asked.thresholds)))
         follower = _RemoteFollower(self._client, opened, self._asked)
         try:
+            if opened["window_us"] != self.window_us:
+                raise StreamRefused(
+                    f"{self.model} has windows of {opened['window_us']} us now and had {self.window_us} us "
+                    "when this run began; do the recording again"
+                )
             yield follower
         finally:
             self._client.delete(follower.path)
