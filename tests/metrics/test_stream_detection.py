@@ -1,6 +1,11 @@
 """StreamEvaluator against pycocotools fed through files, and against hand calculation."""
 
+import contextlib
+import dataclasses
+import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -366,3 +371,19 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(change, message):
 def test_a_protocol_without_meaning_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Protocol(**wrong)
+
+
+DOCUMENT = (
+    (Path(__file__).parents[2] / "docs" / "families" / "events.md").read_text().split("## Evaluation")[1]
+)
+
+
+def test_the_documented_example_prints_what_is_said():
+    code = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)[0]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert printed.getvalue().strip() == re.findall(r"print\(.*  # (.*)", code)[0]
+
+
+def test_every_switch_is_documented():
+    assert all(f"`{switch.name}`" in DOCUMENT for switch in dataclasses.fields(Protocol))
