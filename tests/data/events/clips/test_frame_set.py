@@ -98,14 +98,21 @@ def test_frames_that_do_not_fit_into_memory_are_refused(path: Path, monkeypatch:
 
 def test_what_preprocess_writes_is_read(tmp_path: Path) -> None:
     generate_events(tmp_path / "raw", count={"train": 1}, size=(64, 64), seconds=2, seed=1)
-    made = PreprocessSettings(LabelRules(CLASS_LISTS["etram3"]), bins=2)
-    todo = plan(find_recordings(tmp_path / "raw"), tmp_path / "set", made, force=False)
-    assert preprocess(todo, tmp_path / "set", made, workers=1).failed == {}
-    record = read_frame_set(tmp_path / "set", "train").records[0]
-    summary = json.loads((record.folder / "recording.json").read_text())
-    assert (len(record), len(record.labelled)) == (summary["windows"], summary["label_frames"])
-    assert (len(record.objects), record.read(0, 1).shape) == (summary["boxes"], (1, 4, 64, 64))
-    assert record.read(0, len(record)).any()
+    for name, channels, dtype in (("stacked_histogram", 4, np.uint8), ("mixed_density", 2, np.int8)):
+        made = PreprocessSettings(LabelRules(CLASS_LISTS["etram3"]), representation=name, bins=2)
+        out = tmp_path / name
+        todo = plan(find_recordings(tmp_path / "raw"), out, made, force=False)
+        assert preprocess(todo, out, made, workers=1).failed == {}
+        frames = read_frame_set(out, "train")
+        record = frames.records[0]
+        summary = json.loads((record.folder / "recording.json").read_text())
+        assert (frames.settings.representation, frames.settings.window_ms) == (name, 50)
+        assert (len(record), len(record.labelled)) == (summary["windows"], summary["label_frames"])
+        assert len(record.objects) == summary["boxes"]
+        everything = record.read(0, len(record))
+        assert (everything.shape[1:], everything.dtype) == ((channels, 64, 64), dtype)
+        assert everything.any()
+        assert np.array_equal(frames.cached().records[0].read(0, len(record)), everything)
 
 
 def test_few_files_are_open_at_once_and_copies_open_their_own(path: Path) -> None:
