@@ -118,12 +118,23 @@ def _pictures_here(repository: ModelRepository, manifest: Manifest, choice: Mode
 
 
 def _recordings_here(repository: ModelRepository, manifest: Manifest, choice: ModelChoice) -> Annotator:
-    # Here, for they load HDF5.
     from services.detector.cli.local_streams import LocalStreamPredictor
-    from services.detector.cli.recordings import RecordingAnnotator
 
     settings = DetectorSettings()
     predictor = LocalStreamPredictor(repository, manifest, choice.asked, settings, threads=choice.workers)
+    return _of_recordings(predictor, choice)
+
+
+def _of_recordings(predictor: "StreamPredictor", choice: ModelChoice) -> Annotator:
+    try:
+        # Here, for it loads HDF5, which a machine that only serves does not have.
+        from services.detector.cli.recordings import RecordingAnnotator
+    except ModuleNotFoundError as error:
+        fail(
+            f"recordings need the Python package {error.name!r}, which is not installed here",
+            hint="pip install 'sightline[all]'",
+            code=ExitCode.UNAVAILABLE,
+        )
     return RecordingAnnotator(predictor, choice.sensor)
 
 
@@ -167,14 +178,13 @@ def _pictures_there(client: httpx.Client, choice: ModelChoice, answers: Answers)
 
 
 def _recordings_there(client: httpx.Client, choice: ModelChoice, view: dict[str, Any]) -> Annotator:
-    from services.detector.cli.recordings import RecordingAnnotator
     from services.detector.cli.remote_streams import RemoteStreamPredictor
 
     manifest = _manifest(client, choice, choice.version or str(view["version"]))
     predictor = RemoteStreamPredictor(
         PatientClient(client, choice.deadline_s), choice.name, choice.version, manifest, choice.asked
     )
-    return RecordingAnnotator(predictor, choice.sensor)
+    return _of_recordings(predictor, choice)
 
 
 _THERE: Mapping[str, Callable[[httpx.Client, ModelChoice, dict[str, Any]], Annotator]] = MappingProxyType(

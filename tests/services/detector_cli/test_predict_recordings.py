@@ -5,6 +5,10 @@ scores 1/2, 1/3 and 1/5 in three windows, and then nothing (tests/fixtures/tiny_
 """
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -293,6 +297,38 @@ def test_a_model_that_answers_with_no_numbers_ends_the_run_and_leaves_no_half_fi
     result = run_predict("a.h5", "-m", "broken", "--repository", streams.root, "-o", "out")
     assert result.exit_code == 1
     assert "not finite" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_machine_without_hdf5_is_told_what_to_install(
+    run_predict: Run, streams: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a.dat").write_bytes(dat_header(SENSOR) + dat_records(EVENTS))
+    monkeypatch.delitem(sys.modules, "services.detector.cli.recordings", raising=False)
+    monkeypatch.delitem(sys.modules, "shared.data.events.recording", raising=False)
+    monkeypatch.delitem(sys.modules, "shared.data.events.hdf5", raising=False)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    result = run_predict("a.dat", "-m", "fading", "--repository", streams.root)
+    assert result.exit_code == 4
+    assert "need the Python package 'h5py'" in result.stderr
+    assert "sightline[all]" in result.stderr
+
+
+def test_an_interrupted_run_leaves_nothing_unfinished(streams: ModelRepository, tmp_path: Path):
+    rows = [Event(50_000 * number, number % 48, 3, 1) for number in range(4000)]
+    recording = write_columns(tmp_path / "long.h5", rows, SENSOR)
+    arguments = [str(recording), "-m", "fading", "--repository", str(streams.root)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli.main", "predict", *arguments, "-o", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("out/.long*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=30)
+    assert process.returncode == 130, messages
     assert list((tmp_path / "out").iterdir()) == []
 
 
