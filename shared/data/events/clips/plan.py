@@ -73,7 +73,8 @@ class ClipSampler:
     the others of the second; the stream's length is the epoch's.
 
     An epoch's batches number (clips / lanes of all ranks), rounded up. Give it to a DataLoader as
-    `batch_sampler`; Lightning calls `set_epoch` through `sampler`.
+    `batch_sampler`; Lightning calls `set_epoch` through `sampler`. unused: names of recordings that have no
+    clip, being too short or without labels.
     """
 
     def __init__(
@@ -110,6 +111,9 @@ class ClipSampler:
                 f"{' at its end' if self._single else ''} (the longest recording has {longest}); "
                 "use a shorter sequence_length"
             )
+        used = {piece.recording for piece in self._pieces} if self._streamed else set()
+        used |= set(self._ends[:, 0].tolist()) if self._single else set()
+        self.unused = [record.name for index, record in enumerate(frames.records) if index not in used]
         clips = (
             sum((piece.end - piece.begin) // sequence_length for piece in self._pieces)
             if self._streamed

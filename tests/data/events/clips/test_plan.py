@@ -52,6 +52,9 @@ def test_recordings_are_cut_where_labels_are_more_than_a_clip_apart(frames_of) -
         Piece(1, 0, 4),  # windows 2 and 3 come after the label, so that there is a whole clip
         Piece(3, 0, 9),  # the recording of 3 windows has no clip
     ]
+    assert sampler(frames).unused == ["r2"]
+    assert sampler(frames, "random").unused == ["r1", "r2"]  # its label is too early
+    assert sampler(frames, "mixed").unused == ["r2"]
 
 
 def test_every_clip_of_a_piece_holds_a_label(frames_of) -> None:
