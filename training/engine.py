@@ -97,7 +97,7 @@ def fit(
     torch.manual_seed(config.seed)  # the first weights
     network = family.build(model_config)
     if checkpoint is None:
-        note = task.start(network, model_config, data_root or Path())
+        note = task.start(family, network, model_config, data_root or Path())
         if note:
             log(note)
     module = RunModule(

@@ -81,7 +81,7 @@ def finish(
             **results,
             "training_seconds": round(sum(row["seconds"] for row in history["rows"]), 3),
             "parameters": _parameter_count(config),
-            f"{task.unit}s": {name: len(part) for name, part in _parts(splits).items()},
+            task.parts: {name: len(part) for name, part in _parts(splits).items()},
             "data_hash": {name: part.content_hash() for name, part in _parts(splits).items()},
             "precision": resolve_precision(config.trainer),
             "device": torch.cuda.get_device_name() if uses_gpu(config.trainer) else platform.machine(),

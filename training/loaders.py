@@ -72,7 +72,7 @@ def training_loader(
         # Each start of an epoch draws a number from it. From the common generator a resumed run would draw
         # it before the epoch is seeded, an undisturbed one after, and what the network draws would differ.
         generator=torch.Generator().manual_seed(seed),
-        **_worker_arguments(num_workers),
+        **worker_arguments(num_workers),
     )
 
 
@@ -84,7 +84,7 @@ def evaluation_loader(
         dataset,  # type: ignore[arg-type] # it has what a Dataset needs
         batch_size=batch_size,
         collate_fn=collate,
-        **_worker_arguments(num_workers),
+        **worker_arguments(num_workers),
     )
 
 
@@ -93,7 +93,8 @@ def loader_processes(num_workers: int) -> int:
     return 0 if multiprocessing.current_process().daemon else num_workers
 
 
-def _worker_arguments(num_workers: int) -> dict[str, Any]:
+def worker_arguments(num_workers: int) -> dict[str, Any]:
+    """Return a DataLoader's arguments for so many processes."""
     workers = loader_processes(num_workers)
     return {"num_workers": workers, "persistent_workers": workers > 0, "worker_init_fn": _leave_interrupts}
 

@@ -18,9 +18,11 @@ class Progress:
         *,
         show: Literal["bar", "lines", "none"],
         headline: tuple[str, ...],
+        samples: str,
     ) -> None:
         self._control, self._tracker, self._headline = control, tracker, headline
-        self._bar = _Bar(headline[0]) if show == "bar" else None
+        self._samples = samples
+        self._bar = _Bar(headline[0], samples) if show == "bar" else None
         self._lines = show == "lines"
 
     def __enter__(self) -> Self:
@@ -47,15 +49,15 @@ class Progress:
         if self._bar:
             self._bar.show(type, data)
         elif self._lines:
-            _print_line(type, data, self._headline)
+            _print_line(type, data, self._headline, self._samples)
         if type == "epoch" and (warning := self._tracker.log_epoch(data)):
             self.report("log", message=warning)
 
 
 class _Bar:
-    """Epoch, loss, the number to follow the run by, images a second and the time left."""
+    """Epoch, loss, the number to follow the run by, pictures or windows a second and the time left."""
 
-    def __init__(self, followed: str) -> None:
+    def __init__(self, followed: str, samples: str) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -66,7 +68,7 @@ class _Bar:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}"),
             TextColumn(followed + " {task.fields[followed]}"),
-            TextColumn("{task.fields[rate]} images/s"),
+            TextColumn("{task.fields[rate]} " + f"{samples}/s"),
             TimeRemainingColumn(),
             console=err,
         )
@@ -98,13 +100,13 @@ class _Bar:
             self.rich.tasks[0].fields |= fields
 
 
-def _print_line(kind: str, data: dict[str, Any], headline: tuple[str, ...]) -> None:
+def _print_line(kind: str, data: dict[str, Any], headline: tuple[str, ...], samples: str) -> None:
     from shared.cli.console import err
 
     if kind == "epoch":
         numbers = {name: data[name] for name in ("loss", "val_loss", *headline) if data.get(name) is not None}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        text = f"epoch {data['epoch']}/{data['max_epochs']}  {shown}  {data['images_per_s']:.1f} images/s"
+        text = f"epoch {data['epoch']}/{data['max_epochs']}  {shown}  {data['images_per_s']:.1f} {samples}/s"
     elif kind == "log":
         text = data["message"]
     else:

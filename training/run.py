@@ -84,12 +84,14 @@ def train(
     folder = RunFolder(run_dir)
     family = get_family(config.family)
     task = TASKS[family.task]
-    class_names = family.class_names(config_class(config.family)(**config.model))
+    model_config = config_class(config.family)(**config.model)
     resolve_precision(config.trainer)  # refuses what this machine cannot do before anything is written
-    _claim_folder(folder, config, class_names)
+    _claim_folder(folder, config, family.class_names(model_config))
     tracker = Tracker(config, folder, mlflow_uri)
     with (
-        Progress(control or Unattended(), tracker, show=progress, headline=task.headline) as listener,
+        Progress(
+            control or Unattended(), tracker, show=progress, headline=task.headline, samples=task.samples
+        ) as listener,
         _threads(config),
     ):
         data_path = (data_root or Path()) / config.data.path
@@ -97,7 +99,8 @@ def train(
             task,
             _with_split_file_found(config.data, data_path, data_root or Path()),
             data_path,
-            class_names,
+            family,
+            model_config,
             config.seed,
             lambda text: listener.report("log", message=text),
         )

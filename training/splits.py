@@ -9,6 +9,7 @@ from typing import Any
 from shared.config import DataConfig
 from shared.data.formats import DatasetUnreadable
 from shared.data.splits import Splits
+from shared.families.family import Family
 from training.errors import DataUnusable
 from training.tasks.task import TrainingTask
 
@@ -26,7 +27,8 @@ def load_splits(
     task: TrainingTask,
     config: DataConfig,
     path: Path,
-    class_names: list[str],
+    family: Family,
+    model_config: Any,
     seed: int,
     log: Callable[[str], None],
 ) -> Splits[Any]:
@@ -35,13 +37,13 @@ def load_splits(
     Raises DataUnusable, also where there is nothing to train on or to judge by.
     """
     try:
-        splits: Splits[Any] = task.read_splits(config, path, class_names, seed)
+        splits: Splits[Any] = task.read_splits(config, path, family, model_config, seed)
     except (ValueError, OSError) as error:  # DatasetUnreadable is a ValueError
         raise DataUnusable(str(error)) from error
     _tell(task, config, path, splits, log)
     for name, part in (("training", splits.train), ("validation", splits.val)):
         if not len(part):
-            raise DataUnusable(f"the {name} split of {path} holds no {task.unit}")
+            raise DataUnusable(f"the {name} split of {path} holds no {task.parts}")
     task.check_splits(splits, path, log)
     return splits
 
@@ -52,7 +54,7 @@ def _tell(
     """Say what was decided or left out on the way, so that nothing happens silently."""
     if splits.cut_off:
         whole = len(splits.train) + len(splits.val)
-        log(f"holding out {len(splits.val)} of {whole} {task.unit}s for validation")
+        log(f"holding out {len(splits.val)} of {whole} {task.parts} for validation")
     if config.test is not None and splits.test is None:
         log(f"there is no split {config.test!r}: the final numbers are those of the validation split")
     read = {"training": splits.train, "validation": splits.val, "test": splits.test}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from shared.models.weights import LoadReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +100,19 @@ class StreamFamily(Family):
 
     build(config) -> network. network.step(histograms [N, channels, H, W], states) -> decoded
         [N, cells, 5 + C], states; states None begins a stream, otherwise one (h, c) per stage. For training
-        network.recur gives a step's features and states, and network.detect(features) the outputs.
+        network.recur gives a step's features and states, network.detect(features) the outputs, and
+        network.cells(outputs) what `step` decodes them to.
     decode(config, decoded) -> boxes float [N, K, 4] xyxy pixels, scores [N, K] descending, labels int64
         [N, K], class probabilities [N, K].
     loss(config, outputs, targets) -> named weighted terms, and "loss", their sum, which is differentiated.
     default_thresholds(config) -> score_threshold, iou_threshold, max_detections.
     stream_input(config) -> how windows of events are made into histograms.
+    load_weights(network, file) -> what went where; the file may be of other classes. Raises ValueError and
+        OSError for one that does not fit.
     input_size is the histograms' (height, width); the network pads.
     """
 
     loss: Callable[[Any, Any, Any], dict[str, Tensor]]
     default_thresholds: Callable[[Any], Mapping[str, float | int]]
     stream_input: Callable[[Any], StreamInput]
+    load_weights: Callable[[nn.Module, Path], LoadReport]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from shared.config import RunConfig, compose_run
+from tests.data.events.clips.preprocessed import Drawn, write_set
 
 SIDE_PX = 64
 
@@ -123,6 +124,61 @@ def toy_run(toy_overrides):
 
     def make(*overrides: str) -> RunConfig:
         return compose_run("person", "recommended", [*toy_overrides, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_streams(tmp_path_factory) -> Path:
+    """Recordings of 16 or 12 windows of 64 x 64 px: a bright block that moves, then a second one at rest.
+
+    Splits train (2 recordings), val and test (1); every window but the first four has the moving block's box,
+    a pedestrian, and the last four of the test split's also that of a vehicle, which other splits have earlier.
+    """
+
+    def recording(windows: int, seed: int) -> Drawn:
+        rng = np.random.default_rng(seed)
+        frames, boxes = {}, {}
+        x, y = (int(v) for v in rng.integers(4, 16, 2))
+        for window in range(windows):
+            frame = (rng.random((2, SIDE_PX, SIDE_PX)) < 0.01).astype(np.uint8)
+            frame[1, y : y + 24, x + window : x + window + 12] = 5
+            boxes[window] = [(x + window, y, 12, 24, 0, 1)]
+            if window >= windows - 4:
+                frame[0, 40:56, 36:60] = 4
+                boxes[window].append((36, 40, 24, 16, 1, 2))
+            frames[window] = frame
+        return Drawn(windows, {window: boxes[window] for window in range(4, windows)}, frames)
+
+    return write_set(
+        tmp_path_factory.mktemp("toy") / "streams",
+        {
+            "train": {"a": recording(16, 0), "b": recording(16, 1)},
+            "val": {"c": recording(12, 2)},
+            "test": {"d": recording(12, 3)},
+        },
+        sensor=(SIDE_PX, SIDE_PX),
+    )
+
+
+@pytest.fixture(scope="session")
+def stream_run(toy_streams):
+    """A function from further overrides to a RunConfig of the events family, two epochs of four steps."""
+
+    def make(*overrides: str) -> RunConfig:
+        own = [
+            f"data.path='{toy_streams}'",
+            "model.class_names=[pedestrian,vehicle]",
+            f"model.height={SIDE_PX}",
+            f"model.width={SIDE_PX}",
+            "model.bins=1",
+            "data.clip_length=4",
+            "trainer.batch_size=4",
+            "trainer.max_epochs=2",
+            "trainer.num_threads=1",
+            "tracking=none",
+        ]
+        return compose_run("events", "light", [*own, *overrides])
 
     return make
 

@@ -5,8 +5,9 @@ from types import MappingProxyType
 
 from training.tasks.classification import ClassificationTask
 from training.tasks.detection import DetectionTask
+from training.tasks.stream_detection import StreamDetectionTask
 from training.tasks.task import TrainingTask
 
 TASKS: Mapping[str, TrainingTask] = MappingProxyType(
-    {task.name: task for task in (DetectionTask(), ClassificationTask())}
+    {task.name: task for task in (DetectionTask(), ClassificationTask(), StreamDetectionTask())}
 )

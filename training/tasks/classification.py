@@ -60,13 +60,14 @@ class ClassificationTask:
     headline: tuple[str, ...] = ("macro_f1", "map")
     monitors: Mapping[str, bool] = MONITORS["classification"]
     told = frozenset({"class_absent"})
-    unit = "image"
+    parts = "images"
+    samples = "images"
     inspect = "sightline data check"
 
     def read_splits(
-        self, config: DataConfig, path: Path, class_names: list[str], seed: int
+        self, config: DataConfig, path: Path, family: ClassificationFamily, model_config: Any, seed: int
     ) -> Splits[ClassificationSet]:
-        return read_classification_splits(config, path, class_names, seed)
+        return read_classification_splits(config, path, family.class_names(model_config), seed)
 
     def check_splits(self, splits: Splits[ClassificationSet], path: Path, log: Callable[[str], None]) -> None:
         """Without any positive to learn from, `read_splits` has raised."""
@@ -143,7 +144,9 @@ class ClassificationTask:
     ) -> Step:
         return picture_step(network, criterion, batch, channels_last=channels_last)
 
-    def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
+    def start(
+        self, family: ClassificationFamily, network: nn.Module, model_config: Any, root: Path
+    ) -> str | None:
         if model_config.weights is None:
             return None
         path = root / model_config.weights

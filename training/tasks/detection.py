@@ -66,17 +66,18 @@ class DetectionTask:
     headline: tuple[str, ...] = ("ap50", "ap")
     monitors: Mapping[str, bool] = MONITORS["detection"]
     told: frozenset[str] = frozenset()
-    unit = "image"
+    parts = "images"
+    samples = "images"
     inspect = "sightline data check"
 
     def read_splits(
-        self, config: DataConfig, path: Path, class_names: list[str], seed: int
+        self, config: DataConfig, path: Path, family: DetectionFamily, model_config: Any, seed: int
     ) -> Splits[DetectionSet]:
         if config.window or config.repeat_rare:
             raise ValueError(
                 "data.window and data.repeat_rare are for classification; a detector takes pictures whole"
             )
-        return read_splits(config, path, class_names, seed)
+        return read_splits(config, path, family.class_names(model_config), seed)
 
     def check_splits(self, splits: Splits[DetectionSet], path: Path, log: Callable[[str], None]) -> None:
         for name, part in (("training", splits.train), ("validation", splits.val)):
@@ -149,7 +150,7 @@ class DetectionTask:
     ) -> Step:
         return picture_step(network, criterion, batch, channels_last=channels_last)
 
-    def start(self, network: nn.Module, model_config: Any, root: Path) -> None:
+    def start(self, family: DetectionFamily, network: nn.Module, model_config: Any, root: Path) -> None:
         return
 
     def criterion(self, family: DetectionFamily, model_config: Any, train: DetectionSet) -> Criterion:

@@ -1,6 +1,6 @@
 """What the engine asks of a task: of detection, of classification. One file here holds each."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,10 +59,11 @@ class TrainingTask(Protocol):
     headline: tuple[str, ...]  # validation numbers to follow a run by, the most telling first
     monitors: Mapping[str, bool]  # numbers to be judged by; whether more is better
     told: frozenset[str]  # codes of defects in data that check_splits tells in its own words
-    unit: str  # what a split is made of: "image"
+    parts: str  # what a split is made of: "images"
+    samples: str  # what a step takes and a loader draws: "images"
     inspect: str  # the command that looks at a data set
 
-    def read_splits(self, config: DataConfig, path: Path, class_names: list[str], seed: int) -> Any:
+    def read_splits(self, config: DataConfig, path: Path, family: Any, model_config: Any, seed: int) -> Any:
         """Return the Splits that `config` names. Raises ValueError, DatasetUnreadable among them, OSError."""
 
     def check_splits(self, splits: Any, path: Path, log: Callable[[str], None]) -> None:
@@ -97,7 +98,7 @@ class TrainingTask(Protocol):
         *,
         kept: bool = False,
         after_sample: Callable[[], None] = lambda: None,
-    ) -> Iterable[Any]:
+    ) -> Any:
         """Return the batches for `evaluate`, each sample of `part` once; `kept`: for more than one pass."""
 
     def step(
@@ -108,7 +109,7 @@ class TrainingTask(Protocol):
         `memory` is the last step's, None at the start of an epoch.
         """
 
-    def start(self, network: nn.Module, model_config: Any, root: Path) -> str | None:
+    def start(self, family: Any, network: nn.Module, model_config: Any, root: Path) -> str | None:
         """Load the weights that a run starts from, where the config names any; return what to tell of it.
 
         Relative paths are taken from `root`. Raises WeightsUnusable for a file that does not fit.
@@ -123,7 +124,7 @@ class TrainingTask(Protocol):
         model_config: Any,
         network: nn.Module,
         criterion: Criterion,
-        batches: Iterable[Any],
+        batches: Any,
         *,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]],
@@ -132,7 +133,9 @@ class TrainingTask(Protocol):
         examples: int = 0,
         thresholds: list[float] | None = None,
     ) -> Evaluation:
-        """Run `network` (put into evaluation mode, and back) over `batches`; the loss is computed in fp32.
+        """Run `network` (put into evaluation mode, and back) over `batches`, which `evaluation_loader` gave.
+
+        The loss is computed in single precision.
 
         `thresholds` are those that another split chose; without them this split chooses its own, where the
         task has any to choose.

@@ -1,12 +1,16 @@
 """The events family put together."""
 
+from pathlib import Path
+
 from torch import nn
 
+from shared.families.events.checkpoint import load_rvt_checkpoint
 from shared.families.events.config import TASK, EventsConfig
 from shared.families.events.decode import candidates
 from shared.families.events.loss import loss
 from shared.families.events.network import RVT
 from shared.families.family import StreamFamily, StreamInput
+from shared.models.weights import LoadReport
 
 MAX_DETECTIONS = 100
 
@@ -35,6 +39,10 @@ def _stream_input(config: EventsConfig) -> StreamInput:
     return StreamInput(config.representation, config.bins, config.window_ms, config.halved)
 
 
+def _load_weights(network: nn.Module, path: Path) -> LoadReport:
+    return load_rvt_checkpoint(network, path, other_classes=True)
+
+
 EVENTS = StreamFamily(
     name="events",
     task=TASK,
@@ -46,4 +54,5 @@ EVENTS = StreamFamily(
     loss=loss,
     default_thresholds=_default_thresholds,
     stream_input=_stream_input,
+    load_weights=_load_weights,
 )

@@ -53,7 +53,7 @@ class RVT(nn.Module):
         self, histograms: Tensor, states: Sequence[State] | None = None
     ) -> tuple[Tensor, tuple[State, ...]]:
         features, states = self.recur(histograms, states)
-        return decode_cells(self.detect(features), self.level_strides), states
+        return self.cells(self.detect(features)), states
 
     def step(
         self, histograms: Tensor, states: Sequence[State] | None = None
@@ -86,6 +86,10 @@ class RVT(nn.Module):
         attended = [gate(level) for gate, level in zip(self.fpn_attention, levels, strict=True)]
         maps: tuple[Tensor, ...] = self.yolox_head(attended)
         return maps
+
+    def cells(self, maps: Sequence[Tensor]) -> Tensor:
+        """What `detect` gave -> decoded [N, cells, 5 + classes], as `step` gives them."""
+        return decode_cells(maps, self.level_strides)
 
     def state_shapes(self) -> list[tuple[int, int, int]]:
         """(channels, height, width) of h and of c, stage by stage."""

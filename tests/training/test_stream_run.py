@@ -1,0 +1,95 @@
+"""A whole run over tiny streams: its folder, what it refuses, and going on after a stop."""
+
+import csv
+import json
+
+import cv2
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training.errors import DataUnusable, RunStopped
+from training.run import train
+from training.tasks import TASKS
+
+TASK = TASKS["stream_detection"]
+TIMES = {"seconds", "images_per_s"}
+
+
+def rows_of(folder):
+    with (folder / "results.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(stream_run, tmp_path_factory):
+    """An undisturbed run of two epochs: its config, folder, summary and events."""
+    from tests.training.conftest import ScriptedControl
+
+    config, folder = stream_run(), tmp_path_factory.mktemp("streams") / "run"
+    control = ScriptedControl()
+    return config, folder, train(config, folder, control=control), control
+
+
+def test_a_run_leaves_numbers_of_every_class_and_size(finished):
+    _, folder, summary, control = finished
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["evaluated_on"] == "test"
+    assert metrics["recordings"] == {"train": 2, "val": 1, "test": 1}
+    assert metrics["test"].keys() >= {"ap", "ap50", "ap_small", "ap_medium", "ap_large", "recall_at_rest"}
+    assert metrics["per_class"]["test"].keys() == {"pedestrian", "vehicle"}
+    assert metrics["per_class"]["test"]["vehicle"]["boxes"] == 4
+    assert metrics["counts"]["test"]["truths"] == 12
+    assert sum(map(sum, metrics["confusion"]["test"])) >= 12
+    assert summary.per_class == metrics["per_class"]["test"]
+    rows = rows_of(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[0].keys() >= {"val_loss", "ap", "ap_small", "ap/pedestrian", "ap/vehicle", "loss_box"}
+    for name in ("loss", "pr", "confusion"):
+        assert cv2.imread(str(folder / "plots" / f"{name}.png")) is not None
+    assert json.loads((folder / "labels.json").read_text()) == ["pedestrian", "vehicle"]
+    # the first label is in window 4, so 15 of 16 windows are played, 3 clips of 4; 6 clips in 2 of 4 lanes
+    assert control.of("step")[-1]["total_steps"] == 2 * 3
+    assert dict(TASK.summary(summary.metrics, summary.per_class))["class vehicle"].endswith("of 4")
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(finished, tmp_path, scripted_control):
+    config, expected, _, _ = finished
+    # three steps and three validation batches an epoch, each with a question after it, and one before saving
+    with pytest.raises(RunStopped) as stopped:
+        train(config, tmp_path / "run", control=scripted_control(2 * 2 + 3 + 3 + 1 + 2))
+    assert stopped.value.last_epoch == 1
+    train(config, tmp_path / "run")
+    assert rows_of(tmp_path / "run") == rows_of(expected)
+    for name in ("last.safetensors", "weights.safetensors"):
+        first, second = load_file(expected / name), load_file(tmp_path / "run" / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.bins=5", "set model.bins=1, or"),
+        ("model.window_ms=20", "set model.window_ms=50, or"),
+        ("model.half=true", "set model.half=false, or"),
+        ("model.height=96", "set model.sensor=custom model.height=64 model.width=64, or"),
+        ("model.representation=ternary_volume", "set model.representation=stacked_histogram"),
+        ("model.class_names=[vehicle,pedestrian]", "set model.class_names to those of the data"),
+        ("data.clip_length=40", "data.clip_length=40"),
+        ("trainer.batch_size=1", "mixed sampling needs a batch of 2"),
+        ("augmentation.gamma=0.5", "augmentation.gamma is for pictures"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused_with_what_to_set(stream_run, tmp_path, override, said):
+    with pytest.raises(DataUnusable, match="(?s).*") as refused:
+        train(stream_run(override), tmp_path / "run")
+    assert said in str(refused.value)
+
+
+def test_a_run_starts_from_the_weights_it_is_told(finished, stream_run, tmp_path, scripted_control):
+    _, folder, _, _ = finished
+    control = scripted_control()
+    config = stream_run(f"model.weights='{folder / 'weights.safetensors'}'", "trainer.max_epochs=1")
+    train(config, tmp_path / "run", control=control)
+    assert any("tensors loaded" in event["message"] for event in control.of("log"))
