@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from services.detector.cli.detections import FoundDetections
-from services.detector.dataplane.streams.windows import EventWindows, Window, WindowLimits
+from services.detector.dataplane.streams.windows import Window
 from shared.data.events.repairs import RecordingUnreadable
+from shared.data.events.windows import windows
 from shared.vision.events import Events
 
 # What is handed on at once. One window may hold more events; it is then a group of its own.
@@ -68,34 +70,52 @@ def recording_windows(chunks: Iterable[Events], window_us: int) -> Iterator[Wind
     chunks: events in order of time, none of them empty. Empty windows in between are there as well. Raises
     RecordingUnreadable where no event comes for more than an hour.
     """
-    limits = WindowLimits(windows=MAX_SILENCE_US * 24, events=2**62)
-    standing: EventWindows | None = None
-    last_us = 0
-    for chunk in chunks:
-        if standing is None:
-            last_us = int(chunk.t[0])
-            standing = EventWindows(window_us, limits, start_us=first_start(last_us, window_us))
-        silences = np.diff(chunk.t, prepend=last_us)
-        if silences.max() > MAX_SILENCE_US:
-            index = int(silences.argmax())
-            raise RecordingUnreadable(
-                f"there is no event for {silences[index] / 3.6e9:.1f} h before {int(chunk.t[index])} us: the "
-                "clock jumped, or several recordings were joined; cut the file there"
-            )
-        last_us = int(chunk.t[-1])
-        standing, complete = standing.take(chunk)
-        yield from complete
-    if standing is not None and standing.start_us is not None:
-        count = window_count(standing.start_us, last_us, window_us)
-        _, complete = standing.take(Events.empty(), until_us=standing.start_us + count * window_us)
-        yield from complete
+    stream = iter(chunks)
+    first = next(stream, None)
+    if first is None:
+        return
+    reading = _Reading(chain([first], stream), int(first.t[0]))
+    start_us = first_start(int(first.t[0]), window_us)
+    ends = reading.ends(start_us, window_us)
+    for index, events in enumerate(windows(reading.chunks(), ends, window_us)):
+        start = start_us + index * window_us
+        yield Window(index, start, start + window_us, events)
 
 
-def groups(windows: Iterable[Window]) -> Iterator[list[Window]]:
+class _Reading:
+    """How far a recording has been read: `last_us` is the time of its last event so far."""
+
+    def __init__(self, chunks: Iterable[Events], first_us: int) -> None:
+        self._chunks = chunks
+        self._is_over = False
+        self.last_us = first_us
+
+    def chunks(self) -> Iterator[Events]:
+        for chunk in self._chunks:
+            silences = np.diff(chunk.t, prepend=self.last_us)
+            longest = int(silences.argmax())
+            if silences[longest] > MAX_SILENCE_US:
+                raise RecordingUnreadable(
+                    f"there is no event for {silences[longest] / 3.6e9:.1f} h before {chunk.t[longest]} us: "
+                    "the clock jumped, or several recordings were joined; cut the file there"
+                )
+            self.last_us = int(chunk.t[-1])
+            yield chunk
+        self._is_over = True
+
+    def ends(self, start_us: int, window_us: int) -> Iterator[int]:
+        """Yield the ends of windows; the next is asked for once all events up to the last one were read."""
+        end_us = start_us
+        while not self._is_over or end_us < self.last_us or end_us == start_us:
+            end_us += window_us
+            yield end_us
+
+
+def groups(complete: Iterable[Window]) -> Iterator[list[Window]]:
     """Yield lists of windows in order, of at most GROUP_WINDOWS and GROUP_EVENTS, but one window at least."""
     group: list[Window] = []
     events = 0
-    for window in windows:
+    for window in complete:
         if group and (len(group) == GROUP_WINDOWS or events + len(window.events) > GROUP_EVENTS):
             yield group
             group, events = [], 0

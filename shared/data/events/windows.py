@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from shared.vision.events import Events
 
 
-def windows(chunks: Iterable[Events], ends_us: NDArray[np.int64], length_us: int) -> Iterator[Events]:
+def windows(
+    chunks: Iterable[Events], ends_us: Iterable[int] | NDArray[np.int64], length_us: int
+) -> Iterator[Events]:
     """Yield for every end the events with end - length_us <= t <= end: both edges belong to the window.
 
     chunks: events in order of time, in pieces of any size. ends_us: rising. Keeps no more than one window
@@ -17,7 +19,7 @@ def windows(chunks: Iterable[Events], ends_us: NDArray[np.int64], length_us: int
     stream = iter(chunks)
     held: list[Events] = []
     more = True
-    for end in ends_us.tolist():
+    for end in map(int, ends_us):
         while more and not (held and held[-1].t[-1] > end):
             chunk = next(stream, None)
             if chunk is None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.detector.cli.sources import Kind, Source, SourceProblem, choose_sources, find_files
+from services.detector.cli.sources import SUFFIXES, Kind, Source, SourceProblem, choose_sources, find_files
+from shared.data.events import recording
 
 OF_PICTURES: frozenset[Kind] = frozenset({"picture", "video"})
 OF_STREAMS: frozenset[Kind] = frozenset({"recording"})
@@ -166,3 +167,7 @@ def test_a_folder_whose_only_picture_was_named_before_is_no_problem(mixed: Path)
     sources, problems = find_sources(["deep/z.jpg", "deep"])
     assert len(sources) == 1
     assert problems == []
+
+
+def test_what_counts_as_a_recording_is_what_can_be_read_as_one():
+    assert SUFFIXES["recording"] == frozenset(recording.SUFFIXES)
