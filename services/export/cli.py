@@ -14,8 +14,9 @@ _TITLES = {
     "compare": "comparing with PyTorch",
     "publish": "publishing",
 }
-# What a parity report counts in the pictures, by task, and what it is called.
-_COUNTED = {"objects": "objects", "labels_present": "labels present"}
+# What a parity report was made on, by task; what it counts there, and what that is called.
+_JUDGED = ("pictures", "recordings")
+_COUNTED = {"windows": "windows", "objects": "objects", "labels_present": "labels present"}
 
 
 def export(
@@ -156,9 +157,10 @@ def _refused(detail: str, report: dict[str, object], as_json: bool) -> None:
 def _show_gate(report: dict[str, Any]) -> None:
     from rich.table import Table
 
-    title = f"gate: {report['precision']} on {report['pictures']} of {report['pictures_available']} held-out"
-    held = next(f"{report[count]} {what}" for count, what in _COUNTED.items() if count in report)
-    table = Table("check", "measured", "bound", "", title=f"{title} pictures, {held}")
+    unit = next(unit for unit in _JUDGED if unit in report)
+    title = f"gate: {report['precision']} on {report[unit]} of {report[f'{unit}_available']} held-out {unit}"
+    held = ", ".join(f"{report[count]} {what}" for count, what in _COUNTED.items() if count in report)
+    table = Table("check", "measured", "bound", "", title=f"{title}, {held}")
     for check in report["checks"]:
         bound = "–" if check["bound"] is None else f"{check['bound']:.6g} {check['unit']}".rstrip()
         verdict = "[green]passed[/]" if check["passed"] else "[red]failed[/]"

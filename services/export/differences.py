@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.export.runners import Outputs, Runner
+from services.export.runners import Inputs, Outputs, Runner
 
 
 def difference(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -27,15 +27,16 @@ def non_finite(outputs: Outputs, names: Sequence[str]) -> int:
     return sum(int((~np.isfinite(outputs[name])).sum()) for name in names)
 
 
-def batch_difference(run: Runner, images: NDArray[np.uint8], names: Sequence[str]) -> float:
-    """Return how much the answer for a picture depends on the company it is in: batch 1 against batch N.
+def batch_difference(run: Runner, inputs: Inputs, names: Sequence[str]) -> float:
+    """Return how much an answer depends on the company it is in: batch 1 against batch N.
 
-    images: uint8 [N, H, W, 3]; one alone is put beside itself.
+    inputs: each with N first; one alone is put beside itself.
     """
-    if len(images) == 1:
-        images = np.concatenate([images, images])
-    together = run(images)
-    alone = [run(images[index : index + 1]) for index in range(len(images))]
+    count = len(next(iter(inputs.values())))
+    if count == 1:
+        inputs, count = {name: np.concatenate([one, one]) for name, one in inputs.items()}, 2
+    together = run(inputs)
+    alone = [run({name: each[index : index + 1] for name, each in inputs.items()}) for index in range(count)]
     largest = 0.0
     for name in names:
         separate = np.concatenate([outputs[name] for outputs in alone])

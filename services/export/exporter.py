@@ -12,27 +12,26 @@ import torch
 from services.export.graph import RAW_PREFIX, ExportedGraph
 
 OPSET = 20
-INPUT = "images"
 
 
-def export_onnx(graph: ExportedGraph, image_size: tuple[int, int], path: Path) -> list[str]:
-    """Write `graph` for inputs of (height, width) pixels and any batch; return the raw outputs' names.
+def export_onnx(graph: ExportedGraph, path: Path) -> list[str]:
+    """Write `graph` for any batch; return the raw outputs' names.
 
     The file is self-contained (no external data) and names no path of this machine. Raises onnx's
     ValidationError if it breaks the standard.
     """
-    example = torch.zeros((2, *image_size, 3), dtype=torch.uint8)  # a batch of 1 would be taken as fixed
+    examples = graph.examples(batch=2)  # a batch of 1 would be taken as fixed
     with torch.no_grad():
-        raw_names = [f"{RAW_PREFIX}{level}" for level in range(len(graph(example)) - len(graph.outputs))]
+        raw_names = [f"{RAW_PREFIX}{level}" for level in range(len(graph(*examples)) - len(graph.outputs))]
     with _quiet():
         program = torch.onnx.export(
             graph,
-            (example,),
+            examples,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT],
+            input_names=list(graph.inputs),
             output_names=[*graph.outputs, *raw_names],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+            dynamic_shapes=graph.dynamic_shapes(torch.export.Dim("batch", min=1, max=4096)),
             verbose=False,
         )
     assert program is not None

@@ -1,4 +1,4 @@
-"""The gate: no file becomes a version unless it does on held-out pictures what the network does."""
+"""The gate: no file becomes a version unless it does on held-out data what the network does."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,9 @@ def verdict(
 ) -> dict[str, Any]:
     """Return the parity report for the manifest.
 
-    counts: pictures among them, and what they hold. without_truth: why nothing can be compared, if so.
-    Raises GateRefused for it, and else with the first number that failed, its bound and what was measured.
+    counts: first what was judged, such as pictures, then how many there are, and what they hold.
+    without_truth: why nothing can be compared, if so. Raises GateRefused for it, and else with the first
+    number that failed, its bound and what was measured.
     """
     report: dict[str, Any] = {
         "precision": precision,
@@ -66,12 +67,13 @@ def verdict(
     }
     if without_truth is not None:
         raise GateRefused(without_truth, report)
+    unit, judged = next(iter(counts.items()))
     failed = [check for check in found if not check.passed]
     if failed:
         worst = failed[0]
         raise GateRefused(
             f"{worst.name}: {worst.measured:.6g} {worst.unit}".rstrip()
-            + f", and {precision} allows {worst.bound:.6g} (on {counts['pictures']} held-out pictures)"
+            + f", and {precision} allows {worst.bound:.6g} (on {judged} held-out {unit})"
             + (f"; {len(failed) - 1} more checks failed" if len(failed) > 1 else ""),
             report,
         )

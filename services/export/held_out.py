@@ -1,4 +1,4 @@
-"""A run's pictures as its network sees them: held-out ones for the gate, training ones for calibration."""
+"""A run's data: held-out for the gate, training pictures for calibration, as its network sees them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,17 @@ from shared.data.formats import DatasetUnreadable
 from shared.data.loading import load_image
 from shared.vision.letterbox import Letterbox, letterbox
 
+HELD_OUT_PICTURES = 200
+
 R = TypeVar("R", DetectionRecord, ClassificationRecord)
+S = TypeVar("S")
 
 
-class PictureSet(Protocol):
-    """Labelled pictures of any task."""
+class LabelledSet(Protocol):
+    """Labelled pictures or recordings of any task."""
 
-    records: list[Any]
+    @property
+    def records(self) -> list[Any]: ...
 
     def __len__(self) -> int: ...
 
@@ -48,7 +52,7 @@ def load_picture(record: R, size: tuple[int, int]) -> Picture[R]:
     return Picture(pixels, geometry, record)
 
 
-def spread(records: Sequence[R], count: int) -> list[R]:
+def spread(records: Sequence[S], count: int) -> list[S]:
     """Return at most `count` records, evenly spaced, so that every scene of a sorted set has its share."""
     if len(records) <= count:
         return list(records)
@@ -62,12 +66,12 @@ def batches(records: Sequence[R], size: tuple[int, int], batch: int) -> Iterator
 
 
 def load_splits(
-    run: Run, data_root: Path, read_sets: Callable[[Run, Path], tuple[PictureSet, PictureSet]]
-) -> tuple[PictureSet, PictureSet]:
+    run: Run, data_root: Path, read_sets: Callable[[Run, Path], tuple[LabelledSet, LabelledSet]]
+) -> tuple[LabelledSet, LabelledSet]:
     """Return the sets that the run was trained on and judged by, as its config names them.
 
     A relative path is taken from `data_root`. Raises IncompleteRun where the data is gone, or is not what
-    the run's metrics.json says it was: pictures it was trained on could then pass for held-out ones.
+    the run's metrics.json says it was: what it was trained on could then pass for held out.
     """
     path = data_root / run.config.data.path
     try:
@@ -81,8 +85,8 @@ def load_splits(
     expected = run.data_hashes.get("val", found)
     if found != expected:
         raise IncompleteRun(
-            f"the held-out pictures of {path} have changed since run {run.run_id} was trained (content hash "
-            f"{found}, was {expected}); restore them, or train again",
+            f"the held-out part of {path} has changed since run {run.run_id} was trained (content hash "
+            f"{found}, was {expected}); restore it, or train again",
             run=run.run_id,
         )
     return train, val

@@ -9,8 +9,9 @@ from typing import Any
 import onnx
 
 from services.export import raw_outputs
-from services.export.exporter import INPUT, export_onnx
-from services.export.held_out import PictureSet, load_picture, load_splits, spread
+from services.export.exporter import export_onnx
+from services.export.graph import ExportedGraph
+from services.export.held_out import LabelledSet, load_picture, load_splits, spread
 from services.export.problems import IncompleteRun
 from services.export.quantize import Method, quantize
 from services.export.runners import onnx_runner, open_session, torch_runner
@@ -24,17 +25,16 @@ from shared.repository.manifest import (
     ManifestDraft,
     Metrics,
     Precision,
-    Preprocessing,
+    StateSpec,
     TensorSpec,
 )
 from shared.repository.repository import ModelRepository
-from shared.vision.letterbox import PAD_VALUE
 
-HELD_OUT_PICTURES = 200
 CALIBRATION_PICTURES = 64
 _LIBRARIES = ("sightline", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 _DTYPES = {
     onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT8: "int8",
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT64: "int64",
@@ -116,7 +116,7 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
     run, file = request.run, folder / MODEL_FILE
     task_name = family_task(run.config.family)
     task = TASKS[task_name]
-    task.refuse(run, end_to_end=request.end_to_end)
+    task.refuse(run, request.precision, end_to_end=request.end_to_end)
     on_step("load", 0, 1)
     family = get_family(run.config.family)
     config = config_class(run.config.family)(**run.config.model)
@@ -130,7 +130,7 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
     on_step("trace", 0, 1)
     half = request.precision == "fp16"
     exported = task.graph(family, config, _network(run, family, config), half=True) if half else reference
-    raw_names = export_onnx(exported, size, file)
+    raw_names = export_onnx(exported, file)
     on_step("trace", 1, 1)
     if request.precision == "int8":
         _quantize(file, [*exported.outputs, *raw_names], training_set, size, task.calibration, on_step)
@@ -147,15 +147,16 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
         raw_names=raw_names,
         labels=labels,
         defaults=defaults,
-        image_size=size,
+        input_size=size,
+        states=exported.states,
         precision=request.precision,
         end_to_end=request.end_to_end,
     )
-    chosen = spread(held_out_set.records, HELD_OUT_PICTURES)
+    chosen = spread(held_out_set.records, task.held_out)
     metrics, parity = task.judge(
         subject, chosen, len(held_out_set), lambda done, total: on_step("compare", done, total)
     )
-    inputs, outputs = tensors(file)
+    inputs, outputs = tensors(file, exported)
     return ManifestDraft(
         family=run.config.family,
         task=task_name,
@@ -163,7 +164,8 @@ def _build(request: ExportRequest, folder: Path, data_root: Path, on_step: OnSte
         end_to_end=request.end_to_end,
         inputs=inputs,
         outputs=outputs,
-        preprocessing=Preprocessing(height=size[0], width=size[1], pad_value=PAD_VALUE),
+        preprocessing=exported.preprocessing,
+        states=[StateSpec(input=state.input, output=state.output) for state in exported.states],
         labels=labels,
         thresholds=defaults.thresholds,
         metrics=metrics,
@@ -203,7 +205,7 @@ def _network(run: Run, family: Family, config: Any) -> Any:
 def _quantize(
     file: Path,
     outputs: list[str],
-    training_set: PictureSet,
+    training_set: LabelledSet,
     size: tuple[int, int],
     method: Method,
     on_step: OnStep,
@@ -223,8 +225,8 @@ def _quantize(
     float_file.unlink()
 
 
-def tensors(file: Path) -> tuple[list[TensorSpec], list[TensorSpec]]:
-    """Return the inputs and outputs that the file itself states."""
+def tensors(file: Path, exported: ExportedGraph) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Return the inputs and outputs that the file itself states, which was made of `exported`."""
     graph = onnx.load(file, load_external_data=False).graph
 
     def specs(values: Any) -> list[TensorSpec]:
@@ -241,5 +243,5 @@ def tensors(file: Path) -> tuple[list[TensorSpec], list[TensorSpec]]:
         ]
 
     inputs, outputs = specs(graph.input), specs(graph.output)
-    assert [spec.name for spec in inputs] == [INPUT]
+    assert [spec.name for spec in inputs] == list(exported.inputs)
     return inputs, outputs

@@ -1,28 +1,29 @@
-"""The same pictures through PyTorch and through ONNX Runtime, with outputs by name."""
+"""The same inputs through PyTorch and through ONNX Runtime, with inputs and outputs by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
 from services.export.graph import ExportedGraph
 
+Inputs = Mapping[str, NDArray[Any]]
 Outputs = dict[str, NDArray[Any]]
-# images uint8 [N, H, W, 3] -> outputs by name, each with N first
-Runner = Callable[[NDArray[np.uint8]], Outputs]
+# inputs by name, each with N first -> outputs by name, likewise
+Runner = Callable[[Inputs], Outputs]
 
 
 def torch_runner(graph: ExportedGraph, raw_names: Sequence[str]) -> Runner:
-    """Return what runs `graph` in PyTorch, as it was trained."""
+    """Return what runs `graph` in PyTorch, as it was trained. Last inputs may be left out where it allows."""
     names = [*graph.outputs, *raw_names]
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(inputs: Inputs) -> Outputs:
+        given = [torch.from_numpy(inputs[name]) for name in graph.inputs if name in inputs]
         with torch.inference_mode():
-            outputs = graph(torch.from_numpy(images))
+            outputs = graph(*given)
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
     return run
@@ -38,11 +39,10 @@ def open_session(model: Path | bytes) -> ort.InferenceSession:
 
 
 def onnx_runner(session: ort.InferenceSession) -> Runner:
-    """Return what runs an open session, whose one input takes the images."""
-    input_name = session.get_inputs()[0].name
+    """Return what runs an open session."""
     names = [output.name for output in session.get_outputs()]
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
-        return dict(zip(names, session.run(names, {input_name: images}), strict=True))
+    def run(inputs: Inputs) -> Outputs:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return run

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from services.export.exporter import INPUT, export_onnx
+from services.export.exporter import export_onnx
 from services.export.quantize import quantize
 from services.export.raw_outputs import hide
 from services.export.tasks.detection_graph import DetectionGraph
+from services.export.tasks.picture_graph import INPUT
 from shared.data.synthetic.cctv import generate_cctv
 from shared.families.person.config import PersonConfig
 from shared.families.person.family import PERSON
@@ -58,7 +59,7 @@ def add_untrained_versions(
     def add(precision: Precision) -> int:
         def build(folder: Path) -> ManifestDraft:
             file = folder / MODEL_FILE
-            raw_names = export_onnx(graph, (config.image_size, config.image_size), file)
+            raw_names = export_onnx(graph, file)
             if precision == "int8":
                 float_file = file.with_name("float.onnx")
                 file.rename(float_file)

@@ -23,9 +23,9 @@ from services.export.untrained import settle_statistics
 from shared.data.synthetic.steel import render_strip
 from shared.families.defects.config import DefectsConfig
 from shared.families.defects.family import DEFECTS
-from shared.repository.manifest import MODEL_FILE, LabelThresholds, ManifestDraft, Precision, Preprocessing
+from shared.repository.manifest import MODEL_FILE, LabelThresholds, ManifestDraft, Precision
 from shared.repository.repository import ModelRepository
-from shared.vision.letterbox import PAD_VALUE, letterbox
+from shared.vision.letterbox import letterbox
 
 PICTURES = 4
 # Blocks that add something: at the default of 1e-6 a random network hands on its first layer.
@@ -67,9 +67,8 @@ def _build(
     precision: Precision,
     images: NDArray[np.uint8],
 ) -> ManifestDraft:
-    height, width = DEFECTS.input_size(config)
     file = folder / MODEL_FILE
-    raw_names = export_onnx(graph, (height, width), file)
+    raw_names = export_onnx(graph, file)
     if precision == "int8":
         float_file = file.with_name("float.onnx")
         file.rename(float_file)
@@ -77,7 +76,7 @@ def _build(
         quantize(float_file, file, float_outputs, list(images), method=ClassificationExport.calibration)
         float_file.unlink()
     hide(file, raw_names)
-    inputs, outputs = tensors(file)
+    inputs, outputs = tensors(file, graph)
     labels = DEFECTS.class_names(config)
     return ManifestDraft(
         family=DEFECTS.name,
@@ -85,7 +84,7 @@ def _build(
         precision=precision,
         inputs=inputs,
         outputs=outputs,
-        preprocessing=Preprocessing(height=height, width=width, pad_value=PAD_VALUE),
+        preprocessing=graph.preprocessing,
         labels=labels,
         thresholds=LabelThresholds(probability=[0.5] * len(labels)),
         source_run="untrained",

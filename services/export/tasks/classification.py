@@ -7,26 +7,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from services.export.graph import ExportedGraph
-from services.export.held_out import PictureSet
+from services.export.held_out import HELD_OUT_PICTURES, LabelledSet
 from services.export.problems import IncompleteRun, UnsupportedOption
 from services.export.quantize import Method
 from services.export.runs import Run
 from services.export.tasks.classification_checks import judge
 from services.export.tasks.classification_measurement import measure
+from services.export.tasks.picture_graph import PictureGraph
 from services.export.tasks.task import OnPicture, ServingDefaults, Subject
 from shared.data.classification_splits import read_classification_splits
 from shared.data.formats.classification import find_own_splits, read_classification_set
 from shared.data.split_file import read_split_file
 from shared.families.family import ClassificationFamily, Family
-from shared.repository.manifest import LabelThresholds, Metrics
+from shared.repository.manifest import LabelThresholds, Metrics, Precision
 
 THRESHOLDS = "thresholds.json"
 SPLITS = "splits.json"
 DEFAULT_THRESHOLD = 0.5
 
 
-class ClassificationGraph(ExportedGraph):
+class ClassificationGraph(PictureGraph):
     """images uint8 [N, H, W, 3] RGB -> probabilities [N, C], activation_maps [N, C, h, w], logits [N, C].
 
     All are float32. The mean of a class's map over its places is its logit. The logits are the raw output.
@@ -38,7 +38,7 @@ class ClassificationGraph(ExportedGraph):
     def __init__(
         self, family: ClassificationFamily, config: Any, network: nn.Module, *, half: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(family.input_size(config))
         self.network: Any = (network.half() if half else network.float()).eval()
         self.half_precision = half
         self._decode = family.decode
@@ -58,8 +58,9 @@ class ClassificationExport:
 
     # A small defect is a few strong responses in thousands of places, which a percentile would clip.
     calibration: Method = "minmax"
+    held_out = HELD_OUT_PICTURES
 
-    def refuse(self, run: Run, *, end_to_end: bool) -> None:
+    def refuse(self, run: Run, precision: Precision, *, end_to_end: bool) -> None:
         if end_to_end:
             raise UnsupportedOption(
                 f"end_to_end puts non-maximum suppression into the graph, and run {run.run_id} is a "
@@ -97,7 +98,7 @@ class ClassificationExport:
             )
         return ServingDefaults(thresholds)
 
-    def read_sets(self, run: Run, path: Path) -> tuple[PictureSet, PictureSet]:
+    def read_sets(self, run: Run, path: Path) -> tuple[LabelledSet, LabelledSet]:
         """The parts that the run's own splits.json names, where the format itself knows no splits."""
         data = run.config.data
         own = run.path / SPLITS

@@ -8,6 +8,7 @@ import numpy as np
 from services.export.differences import batch_difference, difference, non_finite, plain_numbers, worst
 from services.export.held_out import batches
 from services.export.runners import Outputs
+from services.export.tasks.picture_graph import INPUT
 from services.export.tasks.task import OnPicture, Subject
 from shared.data.classification import ClassificationRecord
 from shared.metrics.multilabel import MultilabelEvaluator
@@ -49,8 +50,8 @@ def measure(
     result = Measurements()
     least = np.asarray(thresholds, np.float32)
     before, after = (MultilabelEvaluator(subject.labels) for _ in range(2))
-    for pictures in batches(records, subject.image_size, BATCH):
-        images = np.stack([picture.pixels for picture in pictures])
+    for pictures in batches(records, subject.input_size, BATCH):
+        images = {INPUT: np.stack([picture.pixels for picture in pictures])}
         expected, inner, shipped = subject.reference(images), subject.inner(images), subject.shipped(images)
         labels = np.stack([picture.record.labels for picture in pictures])
         result.pictures += len(pictures)

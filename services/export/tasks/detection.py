@@ -7,7 +7,7 @@ from typing import Any
 from onnx import TensorProto
 from torch import nn
 
-from services.export.held_out import PictureSet
+from services.export.held_out import HELD_OUT_PICTURES, LabelledSet
 from services.export.quantize import Method
 from services.export.runs import Run
 from services.export.tasks.detection_checks import judge
@@ -17,7 +17,7 @@ from services.export.tasks.detection_suppression import CANDIDATES, append_suppr
 from services.export.tasks.task import OnPicture, ServingDefaults, Subject
 from shared.data.splits import read_splits
 from shared.families.family import DetectionFamily, Family
-from shared.repository.manifest import Metrics, Thresholds
+from shared.repository.manifest import Metrics, Precision, Thresholds
 
 _INNER_TYPES = {"boxes": TensorProto.FLOAT, "scores": TensorProto.FLOAT, "labels": TensorProto.INT64}
 
@@ -26,8 +26,9 @@ class DetectionExport:
     """See ExportTask."""
 
     calibration: Method = "percentile"
+    held_out = HELD_OUT_PICTURES
 
-    def refuse(self, run: Run, *, end_to_end: bool) -> None:
+    def refuse(self, run: Run, precision: Precision, *, end_to_end: bool) -> None:
         """Nothing is refused: suppression may be inside the graph or outside."""
 
     def graph(self, family: Family, config: Any, network: nn.Module, *, half: bool = False) -> DetectionGraph:
@@ -36,7 +37,7 @@ class DetectionExport:
     def defaults(self, run: Run, family: Family, config: Any) -> ServingDefaults:
         return ServingDefaults(Thresholds.model_validate(_detection(family).default_thresholds(config)))
 
-    def read_sets(self, run: Run, path: Path) -> tuple[PictureSet, PictureSet]:
+    def read_sets(self, run: Run, path: Path) -> tuple[LabelledSet, LabelledSet]:
         splits = read_splits(run.config.data, path, run.labels, run.config.seed)
         return splits.train, splits.val
 
@@ -57,7 +58,7 @@ class DetectionExport:
             measured,
             subject.precision,
             labels=len(subject.labels),
-            image_side_px=max(subject.image_size),
+            image_side_px=max(subject.input_size),
             available=available,
             end_to_end=subject.end_to_end,
         )

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from services.export.graph import ExportedGraph
+from services.export.tasks.picture_graph import PictureGraph
 from shared.families.family import DetectionFamily
 
 
-class DetectionGraph(ExportedGraph):
+class DetectionGraph(PictureGraph):
     """images uint8 [N, H, W, 3] RGB -> boxes float32 [N, K, 4], scores [N, K], labels int64 [N, K], *raw.
 
     Normalisation and the family's decode are part of it; boxes are corners in pixels of the input, best
@@ -22,7 +22,7 @@ class DetectionGraph(ExportedGraph):
     def __init__(
         self, family: DetectionFamily, config: Any, network: nn.Module, *, half: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(family.input_size(config))
         self.network = (network.half() if half else network.float()).eval()
         self.half_precision = half
         self._decode = family.decode

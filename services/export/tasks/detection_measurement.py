@@ -10,6 +10,7 @@ from services.export.differences import batch_difference, difference, non_finite
 from services.export.held_out import Picture, batches
 from services.export.runners import Outputs
 from services.export.tasks.detection_suppression import CANDIDATES
+from services.export.tasks.picture_graph import INPUT
 from services.export.tasks.task import OnPicture, Subject
 from shared.data.dataset import DetectionRecord
 from shared.metrics.detection import DetectionEvaluator
@@ -49,8 +50,8 @@ def measure(
     result = Measurements()
     limit = thresholds.max_detections
     before, after = (DetectionEvaluator(subject.labels, limit) for _ in range(2))
-    for pictures in batches(records, subject.image_size, BATCH):
-        images = np.stack([picture.pixels for picture in pictures])
+    for pictures in batches(records, subject.input_size, BATCH):
+        images = {INPUT: np.stack([picture.pixels for picture in pictures])}
         expected, inner, shipped = subject.reference(images), subject.inner(images), subject.shipped(images)
         result.pictures += len(pictures)
         result.objects += sum(int((~picture.record.ignore).sum()) for picture in pictures)
@@ -62,9 +63,9 @@ def measure(
             _add(before, subject, thresholds, picture, expected, index, end_to_end=False)
             _add(after, subject, thresholds, picture, shipped, index, end_to_end=subject.end_to_end)
         on_picture(result.pictures, len(records))
-    first = next(batches(records, subject.image_size, BATCH), [])
+    first = next(batches(records, subject.input_size, BATCH), [])
     if first:  # equal scores may leave the candidates' order open, so raw outputs and scores are compared
-        images = np.stack([picture.pixels for picture in first])
+        images = {INPUT: np.stack([picture.pixels for picture in first])}
         result.batch_difference = batch_difference(subject.inner, images, [*subject.raw_names, "scores"])
     if result.pictures:
         threshold = thresholds.score_threshold

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from services.export.graph import ExportedGraph
-from services.export.held_out import PictureSet
+from services.export.graph import CarriedState, ExportedGraph
+from services.export.held_out import LabelledSet
 from services.export.quantize import Method
 from services.export.runners import Runner
 from services.export.runs import Run
 from shared.families.family import Family
 from shared.repository.manifest import LabelThresholds, Metrics, Precision, Thresholds
 
-# Called with the number of pictures done and how many there are.
+# Called with the number of pictures (or windows) done and how many there are.
 OnPicture = Callable[[int, int], None]
 
 
@@ -37,7 +37,8 @@ class Subject:
     raw_names: Sequence[str]
     labels: Sequence[str]
     defaults: ServingDefaults
-    image_size: tuple[int, int]
+    input_size: tuple[int, int]  # (height, width) in pixels
+    states: Sequence[CarriedState]
     precision: Precision
     end_to_end: bool
 
@@ -46,8 +47,9 @@ class ExportTask(Protocol):
     """How the models of one task are exported and judged."""
 
     calibration: Method  # how int8 bounds the range of an activation
+    held_out: int  # pictures, or recordings, that the gate looks at
 
-    def refuse(self, run: Run, *, end_to_end: bool) -> None:
+    def refuse(self, run: Run, precision: Precision, *, end_to_end: bool) -> None:
         """Raise UnsupportedOption for what this task cannot do."""
 
     def graph(self, family: Family, config: Any, network: nn.Module, *, half: bool = False) -> ExportedGraph:
@@ -56,7 +58,7 @@ class ExportTask(Protocol):
     def defaults(self, run: Run, family: Family, config: Any) -> ServingDefaults:
         """Return the thresholds to serve with. Raises IncompleteRun where the run's do not read."""
 
-    def read_sets(self, run: Run, path: Path) -> tuple[PictureSet, PictureSet]:
+    def read_sets(self, run: Run, path: Path) -> tuple[LabelledSet, LabelledSet]:
         """Return the training and the validation set. Raises ValueError or OSError."""
 
     def finish(

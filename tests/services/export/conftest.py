@@ -117,4 +117,4 @@ def graph_of(run: Run, *, half: bool = False) -> DetectionGraph:
 def traced(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The run's graph as an ONNX file, and the names of its raw outputs: tracing takes seconds."""
     path = tmp_path_factory.mktemp("traced") / "model.onnx"
-    return path, export_onnx(graph_of(run), (SIZE, SIZE), path)
+    return path, export_onnx(graph_of(run), path)

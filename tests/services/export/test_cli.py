@@ -28,7 +28,7 @@ def environment(
     monkeypatch.setenv("SIGHTLINE_DATA_ROOT", str(data_root))
     monkeypatch.setenv("SIGHTLINE_EXPORT_URL", "http://127.0.0.1:1")
 
-    def from_trace(graph: Any, size: tuple[int, int], path: Path) -> list[str]:
+    def from_trace(graph: Any, path: Path) -> list[str]:
         path.write_bytes(traced[0].read_bytes())
         return traced[1]
 

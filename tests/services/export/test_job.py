@@ -35,7 +35,7 @@ class FakeLease:
 
 @pytest.fixture(autouse=True)
 def trace_once(monkeypatch: pytest.MonkeyPatch, traced: tuple[Path, list[str]]) -> None:
-    def export(graph: Any, size: tuple[int, int], path: Path) -> list[str]:
+    def export(graph: Any, path: Path) -> list[str]:
         path.write_bytes(traced[0].read_bytes())
         return traced[1]
 

@@ -210,7 +210,7 @@ def from_trace(monkeypatch: pytest.MonkeyPatch, traced: tuple[Path, list[str]]) 
     """Let the pipeline take the one traced file, after a change, in place of tracing again."""
 
     def use(change: Change) -> None:
-        def export(graph: Any, size: tuple[int, int], path: Path) -> list[str]:
+        def export(graph: Any, path: Path) -> list[str]:
             model = onnx.load(traced[0])
             change(model.graph)
             onnx.save_model(model, path)
@@ -329,7 +329,7 @@ def test_held_out_pictures_that_changed_since_training_are_refused(
     run: Run, repository: ModelRepository, data_root: Path
 ) -> None:
     changed = replace(run, metrics={"data_hash": {"val": "0" * 64}})
-    with pytest.raises(IncompleteRun, match="have changed since run toy-run was trained"):
+    with pytest.raises(IncompleteRun, match="has changed since run toy-run was trained"):
         export_run(ExportRequest(changed, "broken"), repository, data_root)
 
 

@@ -133,4 +133,4 @@ def labels_graph(run: Run, *, half: bool = False) -> ClassificationGraph:
 def labels_traced(labels_run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The run's graph as an ONNX file, and the names of its raw outputs: tracing takes seconds."""
     path = tmp_path_factory.mktemp("labels-traced") / "model.onnx"
-    return path, export_onnx(labels_graph(labels_run), (HEIGHT, WIDTH), path)
+    return path, export_onnx(labels_graph(labels_run), path)

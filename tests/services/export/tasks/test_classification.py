@@ -47,7 +47,7 @@ def from_trace(
     """Let the pipeline take the one traced file, after a change, in place of tracing again."""
 
     def use(change: Change) -> None:
-        def export(graph: Any, size: tuple[int, int], path: Path) -> list[str]:
+        def export(graph: Any, path: Path) -> list[str]:
             model = onnx.load(labels_traced[0])
             change(model.graph)
             onnx.save_model(model, path)
@@ -72,8 +72,8 @@ def versions(
 ) -> dict[str, int]:
     """One version of each precision; fp32 and int8 begin with the one traced file."""
 
-    def copy(graph: Any, size: tuple[int, int], path: Path) -> list[str]:
-        assert size == (HEIGHT, WIDTH)
+    def copy(graph: Any, path: Path) -> list[str]:
+        assert graph.size == (HEIGHT, WIDTH)
         shutil.copy(labels_traced[0], path)
         return labels_traced[1]
 
@@ -384,5 +384,5 @@ def test_held_out_pictures_that_changed_since_training_are_refused(
     labels_run: Run, repository: ModelRepository, labels_root: Path
 ) -> None:
     changed = replace(labels_run, metrics={"data_hash": {"val": "0" * 64}})
-    with pytest.raises(IncompleteRun, match="have changed since run bands-run was trained"):
+    with pytest.raises(IncompleteRun, match="has changed since run bands-run was trained"):
         export_run(ExportRequest(changed, "broken"), repository, labels_root)
