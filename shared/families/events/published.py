@@ -104,10 +104,12 @@ def write_run(folder: Path, imported: Imported, data: str) -> None:
     text = dump_run_config(imported.run_config(data))
     weights = {name: tensor.contiguous() for name, tensor in imported.network.state_dict().items()}
     with atomic_directory(folder) as unfinished:
+        file = unfinished / "weights.safetensors"
         try:
-            save_file(weights, unfinished / "weights.safetensors", metadata={"format": "pt"})
+            save_file(weights, file, metadata={"format": "pt"})
         except SafetensorError as error:  # a full disk among others
             raise OSError(str(error)) from error
+        file.chmod(0o644)  # safetensors made it 0600; other services must read it
         (unfinished / "config.yaml").write_text(text)
         (unfinished / "labels.json").write_bytes(_json(list(imported.config.classes)))
         (unfinished / "import.json").write_bytes(_json(imported.summary()))

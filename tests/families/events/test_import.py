@@ -88,6 +88,7 @@ def test_the_run_holds_the_very_weights_and_can_be_read_as_any_run(
     family = get_family("events")
     network = family.build(family.config(**run.config.model))
     network.load_state_dict(load_file(run.weights), strict=True)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     (listed,) = list_runs(tmp_path / "var/runs")
     assert (listed["run_id"], listed["exportable"]) == ("events-rvt-t", True)
     assert str(folder) in result.stdout
