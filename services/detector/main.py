@@ -25,7 +25,7 @@ from services.detector.oip import routes as oip
 from services.detector.oip.problems import ERROR_FORM, PREFIX
 from services.detector.oip.routes import infer as oip_infer
 from services.detector.oip.sequences import Sequences
-from services.detector.routes import classify, detect, models
+from services.detector.routes import classify, detect, models, stream_socket
 from services.detector.routes import streams as stream_routes
 from services.detector.schemas import ClassifyFields, ThresholdFields
 from services.detector.settings import DetectorSettings, available_cores
@@ -70,13 +70,21 @@ def create_app(common: CommonSettings, settings: DetectorSettings) -> FastAPI:
         description="Finds objects in pictures, with the models that the repository calls live.",
         settings=common,
         lifespan=lifespan,
-        routers=[models.router, detect.router, classify.router, stream_routes.router, oip.router],
+        routers=[
+            models.router,
+            detect.router,
+            classify.router,
+            stream_routes.router,
+            stream_socket.router,
+            oip.router,
+        ],
         ready=lambda _: reasons_not_ready(detector),
         warnings=lambda _: failures(detector),
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,
         registry=metrics_registry,
         error_forms=[ERROR_FORM],
+        websockets=True,
     )
     # Behind the shell that checks keys and limits, in front of everything that the framework adds.
     app.user_middleware.append(Middleware(FastLane, lanes=_LANES))

@@ -1,18 +1,23 @@
-"""WebSockets as this server has them: refused without noise, and with time for last words when it stops."""
+"""WebSockets as this server has them: refused without noise, ended so that the other side knows why."""
 
 from typing import Any
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 SERVICE_RESTART = 1012
+_LINGER_S = 2.0
 
 
 class DrainingSocket(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket, except that stopping does not cut it off.
+    """Uvicorn's WebSocket, except that stopping does not cut it off, and neither does a wrong message.
 
-    The application reads a disconnect with code 1012 behind what has arrived, and can still send: it answers
-    what is due and closes. One that takes longer than the server's `drain_s` is cancelled.
+    Where the server stops, the application reads a disconnect with code 1012 behind what has arrived, and can
+    still send: it answers what is due and closes. One that takes longer than the server's `drain_s` is
+    cancelled.
     """
+
+    _failed = False
 
     def shutdown(self) -> None:
         """Tell the application that the server stops."""
@@ -21,8 +26,25 @@ class DrainingSocket(WebSocketsSansIOProtocol):
         else:
             super().shutdown()
 
+    def handle_parser_exception(self) -> None:
+        """Say what is wrong with what came, too large a message for one, and end.
+
+        Closing at once would reset the connection, since more is on its way, and take back the word.
+        """
+        if self._failed:
+            return  # the rest of the message
+        self._failed = self.close_sent = True
+        assert self.conn.close_sent is not None
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(_LINGER_S, self.transport.close)
+
     async def send(self, message: Any) -> None:
         """Send an ASGI message."""
+        if self._failed:
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # Uvicorn 0.54 forgets to, and logs an error for each refusal

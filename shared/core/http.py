@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from shared.core.auth import KeyRing
 from shared.core.problems import (
@@ -247,12 +248,28 @@ async def _on_problem(request: Request, problem: Problem) -> Response:
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    return _respond(request, wrong_fields(error.errors()))
+
+
+def wrong_fields(errors: Sequence[Any]) -> UnprocessableContent:
+    """Return the problem for what pydantic finds wrong, as its `errors()` list it."""
     fields = [
         {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"], "kind": item["type"]}
-        for item in error.errors()
+        for item in errors
     ]
-    detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
-    return _respond(request, UnprocessableContent(detail, errors=fields))
+    detail = "; ".join(": ".join(filter(None, (field["field"], field["message"]))) for field in fields)
+    return UnprocessableContent(detail, errors=fields)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of every operation in OpenAPI with the path of this request."""
+    operations: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    return sorted(
+        method.upper()
+        for path, methods in operations.items()
+        if compile_path(path)[0].match(request.scope["path"])
+        for method in methods
+    )
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
@@ -262,6 +279,9 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
     if isinstance(error.__cause__, Problem):
         return _respond(request, error.__cause__)
     problem = StatusProblem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    if error.status_code == 405 and (allowed := _allowed_methods(request)):
+        # The router names the methods of the first route with this path and of no other.
+        problem.headers = {"Allow": ", ".join(allowed)}
     if problem.detail == problem.title:  # the router's own refusals say no more than their status
         problem.detail = f"{request.method} {request.url.path}: {problem.title.lower()}; see /docs"
     return _respond(request, problem)
