@@ -99,10 +99,11 @@ class Batcher:
         """How many rows wait."""
         return self._line.rows
 
-    def refuse_if_full(self, count: int = 1) -> None:
+    def refuse_if_full(self, count: int = 1, *, foresee: bool = True) -> None:
         """Raise QueueFull where `count` more rows would not fit now; nothing is reserved.
 
-        One request always fits where nothing waits: it could never be sent otherwise.
+        One request always fits where nothing waits: it could never be sent otherwise. Without `foresee`
+        only the size counts, however long the wait.
         """
         policy, depth = self._policy, self._line.rows
         # As long as the first of `count` would wait.
@@ -110,7 +111,8 @@ class Batcher:
         if depth and depth + count > policy.queue_size:
             room = f"its queue holds {policy.queue_size}"
         elif (
-            policy.queue_s is not None
+            foresee
+            and policy.queue_s is not None
             and wait_s > policy.queue_s
             and depth >= policy.instances
             and self._compute.pace.is_sure
@@ -127,11 +129,13 @@ class Batcher:
             retry_after_s=wait_s,
         )
 
-    def submit(self, works: Sequence[Work[R]], *, wait_s: float, priority: int = 0) -> list[Ticket[R]]:
+    def submit(
+        self, works: Sequence[Work[R]], *, wait_s: float, priority: int = 0, foresee: bool = True
+    ) -> list[Ticket[R]]:
         """Queue all of `works` or none; each may wait `wait_s` seconds.
 
-        `priority` 1 is taken before all others, larger numbers later, 0 as USUAL_LEVEL. Raises TooManyRows,
-        QueueFull or Draining.
+        `priority` 1 is taken before all others, larger numbers later, 0 as USUAL_LEVEL; `foresee` as for
+        refuse_if_full. Raises TooManyRows, QueueFull or Draining.
         """
         most = self._policy.rows_of_one
         for work in works:
@@ -145,7 +149,7 @@ class Batcher:
         with self._changed:
             if self._closing:
                 raise Draining(f"{self._name} is being unloaded; send this again")
-            self.refuse_if_full(sum(work.rows for work in works))
+            self.refuse_if_full(sum(work.rows for work in works), foresee=foresee)
             tickets = [
                 Ticket(work, work.rows, (level, next(self._arrivals)), now, now + wait_s) for work in works
             ]

@@ -22,16 +22,18 @@ async def infer(
     wait_s: float,
     compute_timeout_s: float,
     priority: int = 0,
+    foresee: bool = True,
 ) -> list[tuple[R, Timing] | Problem]:
     """Run `works` on a version and return, in their order, value and timing or the problem of each.
 
     `wait_s` bounds the wait in the queue, in seconds; `priority` 1 is the highest level, larger numbers are
-    lower ones, 0 is the usual one (work.USUAL_LEVEL). They are queued together or not at all: TooManyRows,
-    QueueFull and Draining are raised. Cancelling drops what has not been computed.
+    lower ones, 0 is the usual one (work.USUAL_LEVEL); without `foresee` a long queue refuses nobody, only a
+    full one. They are queued together or not at all: TooManyRows, QueueFull and Draining are raised.
+    Cancelling drops what has not been computed.
     """
     metrics = loaded.metrics
     try:
-        tickets = loaded.batcher.submit(works, wait_s=wait_s, priority=priority)
+        tickets = loaded.batcher.submit(works, wait_s=wait_s, priority=priority, foresee=foresee)
     except Problem as problem:
         for _ in works:
             metrics.count(problem.code)

@@ -2,10 +2,12 @@
 
 The same by hand, against a running detector:
 
+    export SCHEMATHESIS_HOOKS=tests/services/detector/schemathesis_hooks.py PYTHONPATH=.
     schemathesis --config-file tests/services/detector/schemathesis.toml run http://127.0.0.1:8100/openapi.json
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +18,11 @@ import structlog
 
 from tests.fixtures.tiny_classification_model import add_tiny_classifier
 from tests.fixtures.tiny_detection_model import tiny_repository
-from tests.services.detector.serving import Served, serving
+from tests.fixtures.tiny_stream_model import add_tiny_stream_version
+from tests.services.detector.serving import ROOT, Served, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
@@ -29,6 +33,7 @@ def quiet_served(tmp_path: Path) -> Iterator[Served]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     repository = tiny_repository(tmp_path, versions=2)
     add_tiny_classifier(repository, "sorter")
+    add_tiny_stream_version(repository, "watcher")
     try:
         with serving(repository.root) as served:
             yield served
@@ -63,6 +68,9 @@ def schemathesis(served: Served, config: Path, folder: Path, *options: str) -> s
     """Run it and return what it printed; fails where it found something."""
     url = f"{served.url}/openapi.json"
     command = [SCHEMATHESIS, "--config-file", config, "run", url, "--no-color", *options]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    hooks = {"SCHEMATHESIS_HOOKS": str(HOOKS), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command, cwd=folder, env=os.environ | hooks, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stdout[-20_000:] + ended.stderr
     return ended.stdout

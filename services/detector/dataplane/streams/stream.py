@@ -273,8 +273,13 @@ class Stream:
 
     async def _infer(self, work: Work[R]) -> tuple[R, Timing]:
         limits = self._limits
+        # How long the queue is was weighed at the door: refused here, the windows before would be lost too.
         (outcome,) = await infer(
-            self.loaded, [work], wait_s=limits.wait_s, compute_timeout_s=limits.compute_timeout_s
+            self.loaded,
+            [work],
+            wait_s=limits.wait_s,
+            compute_timeout_s=limits.compute_timeout_s,
+            foresee=False,
         )
         if isinstance(outcome, Problem):
             raise outcome

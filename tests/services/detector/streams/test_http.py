@@ -215,6 +215,11 @@ def test_a_failing_model_answers_500_and_loses_nothing(served: Served) -> None:
     served.client.delete(f"/v1/streams/{number}")
 
 
+def test_another_method_names_those_there_are(served: Served, stream: str) -> None:
+    response = served.client.put(f"/v1/streams/{stream}")
+    assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET")
+
+
 def test_unknown_streams(served: Served) -> None:
     assert problem(served.client.get("/v1/streams/nonsense")) == (404, "unknown_stream")
     forgotten = served.client.get(f"/v1/streams/{'0' * 32}")
