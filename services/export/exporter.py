@@ -51,6 +51,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            # Several inputs share the one free dimension; PyTorch says that it names it once.
+            warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -1,6 +1,5 @@
 """How far the exported file is from the network, measured on held-out pictures."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ import numpy as np
 from services.export.differences import batch_difference, difference, non_finite, plain_numbers, worst
 from services.export.held_out import Picture, batches
 from services.export.runners import Outputs
+from services.export.tasks.candidates import CANDIDATE_SCORE, box_difference
 from services.export.tasks.detection_suppression import CANDIDATES
 from services.export.tasks.picture_graph import INPUT
 from services.export.tasks.task import OnPicture, Subject
@@ -19,10 +19,6 @@ from shared.vision.boxes import Detections
 from shared.vision.nms import nms
 
 BATCH = 8
-# AP integrates over the whole curve: candidates far below any serving threshold belong to it.
-CANDIDATE_SCORE = 0.001
-# Candidates of nearly equal score may change places between two runtimes; they are compared as a set.
-SAME_SCORE = 1e-3
 
 
 @dataclass
@@ -88,7 +84,7 @@ def _compare(
     found = {key: inner[inside] for key, inside in CANDIDATES.items()} if subject.end_to_end else shipped
     result.score_difference = worst(result.score_difference, difference(expected["scores"], found["scores"]))
     for index in range(len(expected["scores"])):
-        farthest, compared = _box_difference(expected, found, index)
+        farthest, compared = box_difference(expected, found, index)
         result.box_difference_px = worst(result.box_difference_px, farthest)
         result.candidates_compared += compared
     if subject.end_to_end:
@@ -96,23 +92,6 @@ def _compare(
             not _same_suppression(thresholds, found, shipped, index)
             for index in range(len(shipped["scores"]))
         )
-
-
-def _box_difference(expected: Outputs, found: Outputs, index: int) -> tuple[float, int]:
-    """Return the largest distance (pixels) of a reference candidate to its own box, and how many there were.
-
-    A candidate's own box is the nearest among those with nearly its score and its label. The last ones are
-    left out: near the end of the top k, a candidate of nearly equal score may stand for it.
-    """
-    scores, boxes, labels = (expected[name][index] for name in ("scores", "boxes", "labels"))
-    counted = np.flatnonzero(scores > scores[-1] + SAME_SCORE) if len(scores) else np.zeros(0, np.int64)
-    farthest = 0.0
-    for candidate in counted:
-        like = np.abs(found["scores"][index] - scores[candidate]) <= SAME_SCORE
-        like &= found["labels"][index] == labels[candidate]
-        distances = np.abs(found["boxes"][index][like] - boxes[candidate]).max(axis=1)
-        farthest = max(farthest, float(distances.min(initial=math.inf)))
-    return farthest, len(counted)
 
 
 def _same_suppression(thresholds: Thresholds, found: Outputs, shipped: Outputs, index: int) -> bool:

@@ -43,11 +43,7 @@ class StreamGraph(ExportedGraph):
         stack = REPRESENTATIONS.load(window.representation)(bins=window.bins)
         self._shape = (stack.channels, height, width)
         self._dtype = getattr(torch, stack.dtype.name)
-        self.states = [
-            CarriedState(f"state_{name}{stage}", f"next_{name}{stage}", shape)
-            for stage, shape in enumerate(self.network.state_shapes())
-            for name in "hc"
-        ]
+        self.states = _carried_states(network)
         self.inputs = (HISTOGRAMS, *(state.input for state in self.states))
         self.outputs = (
             *("boxes", "scores", "labels", "class_probabilities"),
@@ -67,6 +63,15 @@ class StreamGraph(ExportedGraph):
         decoded, following = self.network.step(histograms, pairs)
         boxes, scores, labels, probabilities = self._decode(self._config, decoded)
         return boxes, scores, labels, probabilities, *(each for pair in following for each in pair), decoded
+
+
+def _carried_states(network: Any) -> list[CarriedState]:
+    """Return h and c of every stage."""
+    return [
+        CarriedState(f"state_{name}{stage}", f"next_{name}{stage}", shape)
+        for stage, shape in enumerate(network.state_shapes())
+        for name in "hc"
+    ]
 
 
 def _pairs(flat: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor], ...]:
