@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_the_python_of_the_page_runs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)[0]
     exec(compile(code.replace(BASE, served.url), "docs/streams.md", "exec"), {})
     printed = re.findall(
         r"^0\.[0-9]+ \[.*", capsys.readouterr().out, re.MULTILINE
