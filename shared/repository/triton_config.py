@@ -11,7 +11,16 @@ from shared.repository.manifest import MODEL_FILE, Manifest, TensorSpec
 
 MAX_BATCH_SIZE = 16
 MAX_QUEUE_DELAY_US = 2000
-_TYPES = {"uint8": "TYPE_UINT8", "float16": "TYPE_FP16", "float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+# As the detector's own defaults: streams at once, and how long one may be silent.
+MAX_SEQUENCES = 64
+MAX_SEQUENCE_IDLE_US = 60_000_000
+_TYPES = {
+    "uint8": "TYPE_UINT8",
+    "int8": "TYPE_INT8",
+    "float16": "TYPE_FP16",
+    "float32": "TYPE_FP32",
+    "int64": "TYPE_INT64",
+}
 
 
 def _tensor(field: str, spec: TensorSpec) -> str:
@@ -29,7 +38,48 @@ def _tensor(field: str, spec: TensorSpec) -> str:
 
 
 def _same_tensors(one: Manifest, other: Manifest) -> bool:
-    return one.inputs == other.inputs and one.outputs == other.outputs
+    return (one.inputs, one.outputs, one.states) == (other.inputs, other.outputs, other.states)
+
+
+def _batching(manifest: Manifest) -> str:
+    """How requests come together: any of them, or for a stream model one window of each of its sequences.
+
+    Triton carries a sequence's states itself, from zeros on, so that clients neither send nor get them. With
+    `oldest` a batch holds only sequences whose window is there; `direct` would give every sequence a place in
+    each batch, and the network would compute the empty ones too.
+    """
+    if not manifest.states:
+        return f"dynamic_batching {{ max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US} }}\n"
+    inputs = {spec.name: spec for spec in manifest.inputs}
+    states = "".join(_state(inputs[state.input], state.output) for state in manifest.states)
+    return (
+        "sequence_batching {\n"
+        f"  max_sequence_idle_microseconds: {MAX_SEQUENCE_IDLE_US}\n"
+        "  oldest {\n"
+        f"    max_candidate_sequences: {MAX_SEQUENCES}\n"
+        f"    max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US}\n"
+        "  }\n"
+        f"{states}"
+        "}\n"
+    )
+
+
+def _state(spec: TensorSpec, output: str) -> str:
+    dims = ", ".join(str(size) for size in spec.shape[1:])
+    return (
+        "  state [\n    {\n"
+        f"      input_name: {json.dumps(spec.name)}\n"
+        f"      output_name: {json.dumps(output)}\n"
+        f"      data_type: {_TYPES[spec.dtype]}\n"
+        f"      dims: [ {dims} ]\n"
+        "      initial_state {\n"
+        f"        name: {json.dumps(f'{spec.name} at first')}\n"
+        f"        data_type: {_TYPES[spec.dtype]}\n"
+        f"        dims: [ {dims} ]\n"
+        "        zero_data: true\n"
+        "      }\n"
+        "    }\n  ]\n"
+    )
 
 
 def model_config(served: Manifest, others: Iterable[Manifest] = (), *, available: bool = True) -> str:
@@ -44,6 +94,7 @@ def model_config(served: Manifest, others: Iterable[Manifest] = (), *, available
     for other in others:
         (versions if _same_tensors(served, other) else left_out).append(other.version)
     numbers = ", ".join(str(version) for version in sorted(set(versions)))
+    carried = {name for state in served.states for name in (state.input, state.output)}
     comments = [f"# version {version}: left out, its tensors differ\n" for version in sorted(set(left_out))]
     return "".join(
         [
@@ -53,9 +104,9 @@ def model_config(served: Manifest, others: Iterable[Manifest] = (), *, available
             'backend: "onnxruntime"\n',
             f"default_model_filename: {json.dumps(MODEL_FILE)}\n",
             f"max_batch_size: {MAX_BATCH_SIZE}\n",
-            *(_tensor("input", spec) for spec in served.inputs),
-            *(_tensor("output", spec) for spec in served.outputs),
-            f"dynamic_batching {{ max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US} }}\n",
+            *(_tensor("input", spec) for spec in served.inputs if spec.name not in carried),
+            *(_tensor("output", spec) for spec in served.outputs if spec.name not in carried),
+            _batching(served),
             *comments,
             f"version_policy: {{ specific: {{ versions: [ {numbers} ] }} }}\n",
         ]

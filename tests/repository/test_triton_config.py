@@ -15,6 +15,11 @@ from shared.repository import ModelRepository
 from shared.repository.manifest import FileEntry, TensorSpec, complete
 from shared.repository.triton_config import model_config
 from tests.fixtures.tiny_detection_model import TinyModel, add_tiny_version, tiny_manifest, tiny_repository
+from tests.fixtures.tiny_stream_model import (
+    TinyStreamModel,
+    add_tiny_stream_version,
+    tiny_stream_repository,
+)
 
 DESCRIPTOR = Path(__file__).with_name("triton_model_config.binpb")
 ONNX_NAMES = {"TYPE_UINT8": "UINT8", "TYPE_FP32": "FLOAT", "TYPE_INT64": "INT64"}
@@ -91,6 +96,40 @@ def test_an_output_that_is_one_number_per_picture_is_reshaped(tmp_path: Path) ->
     assert list(tensor.dims) == [1]
     assert tensor.HasField("reshape")
     assert list(tensor.reshape.shape) == []
+
+
+def test_a_stream_model_is_served_by_sequences_whose_states_stay_in_triton(tmp_path: Path) -> None:
+    repository = tiny_stream_repository(tmp_path)
+    config = parse((repository.root / "fading" / "config.pbtxt").read_text())
+    assert not config.HasField("dynamic_batching")  # Triton allows one way of batching only
+    assert config.max_batch_size > 1
+    batching = config.sequence_batching
+    assert batching.WhichOneof("strategy_choice") == "oldest"
+    assert batching.oldest.max_candidate_sequences >= config.max_batch_size
+    assert batching.max_sequence_idle_microseconds == 60_000_000
+    assert [tensor.name for tensor in config.input] == ["histograms"]
+    assert [tensor.name for tensor in config.output] == ["boxes", "scores", "labels", "class_probabilities"]
+
+    graph = onnx.load(repository.path("fading", 1) / "model.onnx").graph
+    inputs = {value.name: value.type.tensor_type for value in graph.input}
+    assert {state.input_name for state in batching.state} == inputs.keys() - {"histograms"}
+    assert {state.output_name for state in batching.state} <= {value.name for value in graph.output}
+    for state in batching.state:
+        assert state.output_name == state.input_name.replace("state_", "next_")
+        [first] = state.initial_state
+        assert first.zero_data
+        for described in (state, first):
+            dims = [dim.dim_value for dim in inputs[state.input_name].shape.dim[1:]]
+            assert list(described.dims) == dims
+            assert ONNX_NAMES[data_type(described)] == "FLOAT"
+
+
+def test_versions_that_carry_other_states_are_not_served_together(tmp_path: Path) -> None:
+    repository = tiny_stream_repository(tmp_path)
+    add_tiny_stream_version(repository, model=TinyStreamModel(sensor_height=64))
+    text = (repository.root / "fading" / "config.pbtxt").read_text()
+    assert list(parse(text).version_policy.specific.versions) == [2]
+    assert "# version 1: left out" in text
 
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:

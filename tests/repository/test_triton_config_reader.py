@@ -10,6 +10,7 @@ from google.protobuf import json_format, text_format
 from shared.repository.triton_config import model_config
 from shared.repository.triton_config_reader import ConfigSyntaxError, parse_model_config, read_model_config
 from tests.fixtures.tiny_detection_model import tiny_repository
+from tests.fixtures.tiny_stream_model import tiny_stream_repository
 
 
 def _model_config_message() -> Any:
@@ -96,6 +97,23 @@ def test_what_the_repository_writes_reads_as_protobuf_reads_it(tmp_path: Path) -
     assert ours["dynamic_batching"] == {"max_queue_delay_microseconds": 2000}
     assert [tensor["name"] for tensor in ours["output"]] == ["boxes", "scores", "labels"]
     assert model_config(repository.manifest("tiny", 1)) == path.read_text()
+
+
+def test_the_sequences_of_a_stream_model_read_as_protobuf_reads_them(tmp_path: Path) -> None:
+    path = tiny_stream_repository(tmp_path).root / "fading" / "config.pbtxt"
+    ours = read_model_config(path)
+    assert same(ours, by_protobuf(path.read_text()))
+    assert ours["max_batch_size"] == 16
+    assert len(ours["sequence_batching"]["state"]) == 8
+    assert ours["sequence_batching"]["state"][0] == {
+        "input_name": "state_h0",
+        "output_name": "next_h0",
+        "data_type": "TYPE_FP32",
+        "dims": [1, 32, 48],
+        "initial_state": [
+            {"name": "state_h0 at first", "data_type": "TYPE_FP32", "dims": [1, 32, 48], "zero_data": True}
+        ],
+    }
 
 
 def test_a_number_in_a_comment_a_string_or_another_block_is_not_mistaken_for_the_field() -> None:
