@@ -65,7 +65,7 @@ def train(
     family = None if family and "=" in family else family
     try:
         if resume is not None:
-            folder = _existing_run(resume, settings)
+            folder = existing_run(resume, settings)
             config = _resumed(folder, words)
             if family not in (None, config.family):
                 fail(f"{folder.name} is a run of {config.family}, not of {family}", code=ExitCode.USAGE)
@@ -87,7 +87,7 @@ def train(
     elif submit:
         _submit(config, words, settings, as_json=as_json)
     else:
-        _train_here(_with_data_found(config, settings), folder, settings, as_json=as_json)
+        _train_here(with_data_found(config, settings), folder, settings, as_json=as_json)
 
 
 class InterruptControl:
@@ -126,6 +126,7 @@ class InterruptControl:
 
 
 def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *, as_json: bool) -> None:
+    from shared.families.registry import family_task
     from training.errors import DataUnusable, RunStopped, TrainingError
     from training.run import train as run_training
 
@@ -146,7 +147,10 @@ def _train_here(config: "RunConfig", folder: Path, settings: "CommonSettings", *
         hint = f"go on with `{again}`" if stopped.last_epoch else f"start again with `{again}`"
         fail(str(stopped), hint=hint, code=ExitCode.CANCELLED)
     except DataUnusable as error:
-        fail(str(error), hint=f"`sightline data check {config.data.path}` names every defect")
+        from training.tasks import TASKS
+
+        hint = TASKS[family_task(config.family)].data_hint
+        fail(str(error), hint=hint.format(path=config.data.path))
     except TrainingError as error:
         fail(str(error))
     print_json(summary.as_json()) if as_json else _show(summary, config.family)
@@ -201,7 +205,8 @@ def _resumed(folder: Path, overrides: list[str]) -> "RunConfig":
     return apply_overrides(load_run_config(folder / "config.yaml"), overrides)
 
 
-def _existing_run(run: str, settings: "CommonSettings") -> Path:
+def existing_run(run: str, settings: "CommonSettings") -> Path:
+    """Return a run's folder by its name or its path; leaves the command where there is none."""
     assert settings.runs_root is not None
     for folder in (settings.runs_root / run, Path(run).expanduser().absolute()):
         if (folder / "config.yaml").is_file():
@@ -245,7 +250,7 @@ def _found_here(split_file: str | None, beside: Path) -> str | None:
     return str(here.absolute()) if here.is_file() and not with_data.is_file() else split_file
 
 
-def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunConfig":
+def with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunConfig":
     """Return the config with an absolute data.path: from the current folder, else from the data root."""
     assert settings.data_root is not None
     given = Path(config.data.path).expanduser()
@@ -257,6 +262,7 @@ def _with_data_found(config: "RunConfig", settings: "CommonSettings") -> "RunCon
             return config.model_copy(update={"data": data, "model": _with_weights_found(config.model)})
     return fail(
         f"data.path={config.data.path}: neither in the current folder nor under {settings.data_root}",
-        hint="`sightline data make` makes a set to try: cctv with boxes, steel with labels",
+        hint="`sightline data make` makes a set to try: cctv with boxes, steel with labels, "
+        "events to preprocess",
         code=ExitCode.NOT_FOUND,
     )

@@ -66,4 +66,4 @@ def _tell(
             if not codes:
                 continue
             found = ", ".join(f"{count} {code}" for code, count in codes.most_common())
-            log(f"{name} data left out or repaired: {found}; `{task.inspect} {path}` names each")
+            log(f"{name} data left out or repaired: {found}; {task.data_hint.format(path=path)}")

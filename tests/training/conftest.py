@@ -132,8 +132,8 @@ def toy_run(toy_overrides):
 def toy_streams(tmp_path_factory) -> Path:
     """Recordings of 16 or 12 windows of 64 x 64 px: a bright block that moves, then a second one at rest.
 
-    Splits train (2 recordings), val and test (1); every window but the first four has the moving block's box,
-    a pedestrian, and the last four of the test split's also that of a vehicle, which other splits have earlier.
+    Splits train (2 recordings), val and test (1). Every window but the first four has the moving block's box,
+    a pedestrian's, the last four also that of the other, a vehicle's.
     """
 
     def recording(windows: int, seed: int) -> Drawn:

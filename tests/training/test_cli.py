@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from shared.cli.console import ExitCode
 from shared.core.settings import CommonSettings
-from training.cli import InterruptControl, _with_data_found, train
+from training.cli import InterruptControl, train, with_data_found
 from training.sweep.cli import sweep
 
 
@@ -163,9 +163,9 @@ def test_a_split_file_of_the_current_folder_is_kept_by_its_whole_path(surface_ru
     settings = CommonSettings(var_dir=tmp_path, data_root=tmp_path)
     config = surface_run(f"data.path='{data}'", "data.split_file=mine.json")
     (here / "mine.json").touch()
-    assert _with_data_found(config, settings).data.split_file == str(here / "mine.json")
+    assert with_data_found(config, settings).data.split_file == str(here / "mine.json")
     (data / "mine.json").touch()
-    assert _with_data_found(config, settings).data.split_file == "mine.json"  # lies with the data
+    assert with_data_found(config, settings).data.split_file == "mine.json"  # lies with the data
 
 
 def test_a_range_without_a_search_is_refused(sightline):

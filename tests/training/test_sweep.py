@@ -77,15 +77,15 @@ def ignore(point, job):
     ],
 )
 def test_the_named_grids_are_those_of_the_spec(name, key, expected):
-    grid, fixed = load_named_grid("person", name)
-    points = grid_points(grid, ["data.path=cctv", *fixed])
+    named = load_named_grid("person", name)
+    points = grid_points(named.values, ["data.path=cctv", *named.overrides])
     runs = [compose_run("person", overrides=point.overrides).model_dump() for point in points]
     section, _, field = key.partition(".")
     assert [run[section][field] for run in runs] == expected
 
 
 def test_the_grid_of_lambdas_is_every_pair_of_the_spec():
-    grid, _ = load_named_grid("person", "lambdas")
+    grid = load_named_grid("person", "lambdas").values
     pairs = {
         (float(p.values["model.lambda_coord"]), float(p.values["model.lambda_noobj"]))
         for p in grid_points(grid, [])
@@ -142,7 +142,7 @@ def test_a_value_given_twice_is_one_job_and_ends():
 def test_every_shape_of_sweep_is_drawn():
     def row(point, ap):
         state = "failed" if ap is None else "succeeded"
-        return {"point": point, "ap": ap, "ap50": ap, "f1": ap, "rarest": None, "state": state}
+        return {"point": point, "ap": ap, "ap50": ap, "f1": ap, "rarest": None, "of_each": {}, "state": state}
 
     pairs = [row({"a": a, "b": b}, None if a == b == "2" else 0.5) for a in "12" for b in "12"]
     trials = [row({"a": str(n / 7), "b": "x", "c": "y"}, n / 10) for n in range(5)]
@@ -242,8 +242,8 @@ def by_loss_and_seed(overrides):
 
 @pytest.fixture
 def losses_over_seeds():
-    grid, fixed = load_named_grid("defects", "loss")
-    points = grid_points(grid, ["data.path=steel", *fixed])
+    named = load_named_grid("defects", "loss")
+    points = grid_points(named.values, ["data.path=steel", *named.overrides])
     queue = JobsService(by_loss_and_seed).queue()
     return make_rows(queue.run(points, ignore), CLASSIFICATION, "rare_recall")
 
@@ -284,7 +284,71 @@ def test_a_sweep_over_seeds_alone_has_nothing_to_put_together(losses_over_seeds)
 
 @pytest.mark.parametrize("name", ["loss", "cbam"])
 def test_the_sweeps_of_defects_compose_over_three_seeds(name):
-    grid, fixed = load_named_grid("defects", name)
-    points = grid_points(grid, ["data.path=steel", *fixed])
+    named = load_named_grid("defects", name)
+    points = grid_points(named.values, ["data.path=steel", *named.overrides])
     runs = [compose_run("defects", "light", point.overrides) for point in points]
     assert len({(run.seed, run.model["loss"], run.model["architecture"]) for run in runs}) == 6
+
+
+def test_the_variants_of_events_differ_by_their_switch_alone_and_are_those_of_the_recipes():
+    named = load_named_grid("events", "variants")
+    assert named.recipe == "reference"
+    points = grid_points(named.values, ["data.path=frames"], named.variants)
+    assert len(points) == 5 * 3
+    runs = {
+        point.values["variant"]: compose_run("events", named.recipe, point.overrides)
+        for point in points
+        if point.values["seed"] == "2"
+    }
+    assert {run.seed for run in runs.values()} == {2}
+    for name, run in runs.items():
+        recipe = compose_run("events", name, ["data.path=frames", "seed=2"])
+        assert run == recipe.model_copy(update={"recipe": "reference"}), name
+        others = run.model_dump(exclude={"model"})
+        assert others == runs["reference"].model_dump(exclude={"model"})
+    changed = {
+        name: {key for key, value in run.model.items() if value != runs["reference"].model[key]}
+        for name, run in runs.items()
+    }
+    assert changed == {
+        "reference": set(),
+        "size_aware": {"size_aware"},
+        "four_scale": {"scales"},
+        "four_scale_size_aware": {"scales", "size_aware"},
+        "attention": {"attention"},
+    }
+
+
+def by_variant(overrides):
+    """Four scales find more of the small; a class that is not there has no AP."""
+    four, seed = "model.scales=4" in overrides, int(overrides[-1].removeprefix("seed="))
+    sizes = {"ap_small": 0.5 if four else 0.25, "ap_medium": 0.5, "ap_large": None}
+    return {
+        "metrics": {"ap": 0.5 + seed / 8, "ap50": 0.75, "recall_at_rest": 0.25, **sizes},
+        "per_class": {"car": {"ap": 0.5 + seed / 4}, "tram": {"ap": None}},
+        "parameters": 4_400_000,
+        "training_seconds": 60.0,
+        "run_id": "run",
+    }
+
+
+def test_streams_are_compared_overall_by_size_and_by_class_in_one_table(tmp_path):
+    compared = COMPARED["stream_detection"]
+    named = load_named_grid("events", "variants")
+    values = {"variant": ["reference", "four_scale"], "seed": ["0", "1"]}
+    points = grid_points(values, ["data.path=frames"], named.variants)
+    rows = make_rows(JobsService(by_variant).queue().run(points, ignore), compared, "ap")
+    headings = [column.header for column in table(rows, compared, "").columns]
+    assert headings[:2] == ["variant", "seed"]
+    sizes = ["AP small", "AP medium", "AP large", "recall at rest"]
+    assert headings[2:10] == ["AP50", "AP", *sizes, "AP of car", "AP of tram"]
+    reference = next(
+        row for row in over_seeds(rows, compared, "ap") if row["point"]["variant"] == "reference"
+    )
+    assert reference["AP of car"] == {"mean": 0.625, "min": 0.5, "max": 0.75}
+    assert reference["AP of tram"] is None
+    paths = write_report(tmp_path, rows, compared, "test", "ap")
+    with paths["csv"].open() as file:
+        first = next(csv.DictReader(file))
+    assert (first["seed"], first["AP of car"], first["AP of tram"]) == ("1", "0.75", "")
+    assert cv2.imread(str(paths["png"])) is not None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from training.sweep.search import Axis
 
 
+DEFAULT_RECIPE = "recommended"
+
+
 def sweep(
     family: Annotated[str, typer.Argument(help="Model family, such as `person`.")],
     words: Annotated[
@@ -40,11 +43,15 @@ def sweep(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What ranks runs; higher wins. Detection: ap, ap50, f1; classification: macro_f1, map, "
-            "micro_f1, rare_recall, rare_f1 (of the rarest class).  [default: ap or macro_f1]"
+            help="What ranks runs; higher wins. Detection: ap, ap50, f1; in streams: ap, ap50, ap_small, "
+            "ap_medium, ap_large, recall_at_rest; classification: macro_f1, map, micro_f1, rare_recall, "
+            "rare_f1 (of the rarest class).  [default: ap or macro_f1]"
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe of the family to start from.")] = "recommended",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe of the family to start from.  [default: the grid's own, or recommended]"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep, which groups its jobs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of a search.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the points and stop.")] = False,
@@ -65,6 +72,7 @@ def sweep(
         if search:
             if names or grid or not space:
                 fail("a search takes --space KEY=log:LOW:HIGH and no grid", code=ExitCode.USAGE)
+            recipe = recipe or DEFAULT_RECIPE
             axes = [parse_axis(text) for text in space]
             points = [sweep_points.make_point(values, fixed) for values in _examples(axes)]  # to be checked
             label = name or sweep_points.default_name(f"{family}-search", [recipe, fixed, space])
@@ -72,7 +80,7 @@ def sweep(
             if space:
                 fail("--space belongs to a search; add --search optuna", code=ExitCode.USAGE)
             axes = []
-            points, label = _grid(family, recipe, names, grid or [], fixed, name)
+            recipe, points, label = _grid(family, recipe, names, grid or [], fixed, name)
         described = sweep_points.Sweep(label, family, recipe)
         sweep_points.check_points(described, points)
         compared, ranked_by = _compared(family, metric)
@@ -100,16 +108,20 @@ def _compared(family: str, metric: str | None) -> "tuple[Compared, str]":
 
 
 def _grid(
-    family: str, recipe: str, names: list[str], axes: list[str], fixed: list[str], name: str | None
-) -> "tuple[list[Point], str]":
+    family: str, recipe: str | None, names: list[str], axes: list[str], fixed: list[str], name: str | None
+) -> "tuple[str, list[Point], str]":
+    """The recipe to start from, the points, and what the sweep is called."""
     from training.sweep.points import default_name, grid_points, load_named_grid, parse_axis
 
     values: dict[str, list[str]] = {}
+    variants: dict[str, dict[str, list[str]]] = {}
     common: list[str] = []
     for grid_name in names:
-        named, overrides = load_named_grid(family, grid_name)
-        values |= named
-        common += overrides
+        named = load_named_grid(family, grid_name)
+        values |= named.values
+        variants |= named.variants
+        common += named.overrides
+        recipe = recipe or named.recipe
     values |= dict(parse_axis(text) for text in axes)
     if not values:
         fail(
@@ -117,8 +129,9 @@ def _grid(
             hint=f"grids: {_grids(family)}",
             code=ExitCode.USAGE,
         )
+    recipe = recipe or DEFAULT_RECIPE
     label = name or default_name("-".join([family, *names]), [recipe, fixed, values])
-    return grid_points(values, [*common, *fixed]), label
+    return recipe, grid_points(values, [*common, *fixed], variants), label
 
 
 def _run(

@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -45,16 +46,34 @@ def named_grids(family: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((recipes_dir(family).parent / "sweeps").glob("*.yaml"))}
 
 
-def load_named_grid(family: str, name: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Return a named grid's values by key, and the overrides that hold for all of it. Raises ConfigError."""
+@dataclass(frozen=True)
+class NamedGrid:
+    """A grid that a family comes with: values by axis, and overrides that hold for all of it.
+
+    An axis is a key of the run, or a name of its own whose values are in `variants`: by axis and value, the
+    overrides that make it. `recipe`: what the grid is made for, where it says so.
+    """
+
+    values: dict[str, list[str]]
+    overrides: list[str]
+    variants: dict[str, dict[str, list[str]]]
+    recipe: str | None
+
+
+def load_named_grid(family: str, name: str) -> NamedGrid:
+    """Read a named grid. Raises ConfigError where there is none of that name."""
     import yaml
 
     grids = named_grids(family)
     if name not in grids:
         raise ConfigError(unknown(f"sweep of {family!r}", name, grids))
     content = yaml.safe_load(grids[name].read_text())
-    grid = {key: [str(value) for value in values] for key, values in content["grid"].items()}
-    return grid, [str(override) for override in content.get("overrides", [])]
+    return NamedGrid(
+        {axis: [str(value) for value in values] for axis, values in content["grid"].items()},
+        content.get("overrides", []),
+        {axis: values for axis, values in content["grid"].items() if isinstance(values, dict)},
+        content.get("recipe"),
+    )
 
 
 def parse_axis(text: str) -> tuple[str, list[str]]:
@@ -66,15 +85,28 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     return key, parsed
 
 
-def grid_points(grid: dict[str, list[str]], fixed: Sequence[str]) -> list[Point]:
+def grid_points(
+    grid: dict[str, list[str]],
+    fixed: Sequence[str],
+    variants: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType({}),
+) -> list[Point]:
     """Return every combination of the grid's values, the last key varying fastest."""
     combinations = itertools.product(*grid.values())
-    return [make_point(dict(zip(grid, values, strict=True)), fixed) for values in combinations]
+    return [make_point(dict(zip(grid, values, strict=True)), fixed, variants) for values in combinations]
 
 
-def make_point(values: dict[str, str], fixed: Sequence[str]) -> Point:
+def make_point(
+    values: dict[str, str],
+    fixed: Sequence[str],
+    variants: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType({}),
+) -> Point:
     """Return the point with these swept values; they come after the fixed overrides, so they win."""
-    return Point(values, (*fixed, *(f"{key}={value}" for key, value in values.items())))
+    swept = [
+        override
+        for key, value in values.items()
+        for override in (variants[key][value] if key in variants else [f"{key}={value}"])
+    ]
+    return Point(values, (*fixed, *swept))
 
 
 def check_points(sweep: Sweep, points: Sequence[Point]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shared.core.files import atomic_path, write_atomic
-from training.sweep.numbers import Compared, numbers_of, rarest_class
+from training.sweep.numbers import Compared, numbers_of, of_each_class, rarest_class
 from training.sweep.points import Point
 from training.sweep.queue import Job
 
@@ -49,8 +49,8 @@ def over_seeds(rows: Sequence[Row], compared: Compared, metric: str) -> list[Row
             "seeds": len(members),
             "runs": sum(row["state"] == "succeeded" for row in members),
         }
-        for name in [*compared.names(), *_COSTS]:
-            values = [row[name] for row in members if row[name] is not None]
+        for name in [*compared.names(), *_of_each(rows), *_COSTS]:
+            values = [value for row in members if (value := _number(row, name)) is not None]
             summary[name] = (
                 {"mean": sum(values) / len(values), "min": min(values), "max": max(values)}
                 if values
@@ -73,7 +73,7 @@ def table(rows: Sequence[Row], compared: Compared, title: str) -> "Table":
         shown.add_column(heading, justify="right")
     shown.add_column("state")
     for row in rows:
-        numbers = [_text(row[name], _FORMS.get(name, ".3f")) for name in headings]
+        numbers = [_text(_number(row, name), _FORMS.get(name, ".3f")) for name in headings]
         state = row["state"] + (f": {row['error'].splitlines()[0][:80]}" if row["error"] else "")
         shown.add_row(*(row["point"][key] for key in keys), *numbers, state)
     return shown
@@ -105,16 +105,15 @@ def write_report(
     paths = {suffix: folder / f"sweep.{suffix}" for suffix in ("csv", "json", "png")}
     text = io.StringIO()
     keys, names = list(rows[0]["point"]), [*compared.names(), *_COSTS]
-    classes = list(dict.fromkeys(name for row in rows for name in row["recalls"]))
+    of_each = _of_each(rows)
     writer = csv.writer(text, lineterminator="\n")
-    recalls = [f"recall of {name}" for name in classes]
-    writer.writerow([*keys, *names, *recalls, "state", "job", "error"])
+    writer.writerow([*keys, *names, *of_each, "state", "job", "error"])
     for row in rows:
         writer.writerow(
             [
                 *(row["point"][key] for key in keys),
                 *(row[name] for name in names),
-                *(row["recalls"].get(name) for name in classes),
+                *(row["of_each"].get(heading) for heading in of_each),
                 row["state"],
                 row["job"],
                 row["error"],
@@ -178,7 +177,8 @@ def _points_over_seeds(axes: Any, rows: Sequence[Row], key: str, compared: Compa
     for column, (name, heading) in enumerate(headings.items()):
         colour = f"C{column}"
         for place, value in enumerate(values):
-            there = [row[name] for row in rows if row["point"][key] == value and row[name] is not None]
+            of_value = [_number(row, name) for row in rows if row["point"][key] == value]
+            there = [number for number in of_value if number is not None]
             x = place + (column - (len(headings) - 1) / 2) * width
             axes.plot([x] * len(there), there, "o", color=colour, alpha=0.6, markersize=5)
             if there:
@@ -224,10 +224,22 @@ def _bars(axes: Any, rows: Sequence[Row], metric: str) -> None:
 
 
 def _headings(rows: Sequence[Row], compared: Compared) -> dict[str, str]:
-    """Column headings by number, the rarest class by its name."""
+    """Column headings by number, the rarest class by its name, or every class where none is picked out."""
     rarest = next((row["rarest"] for row in rows if row["rarest"] is not None), None)
     named = {f"rare_{name}": f"{text} of {rarest} (rarest)" for name, text in compared.of_rarest.items()}
-    return {**compared.headings, **named, **_COSTS}
+    of_each = {} if named else {heading: heading for heading in _of_each(rows)}
+    return {**compared.headings, **named, **of_each, **_COSTS}
+
+
+def _of_each(rows: Sequence[Row]) -> list[str]:
+    """The columns of numbers that every class has one of."""
+    return list(dict.fromkeys(heading for row in rows for heading in row["of_each"]))
+
+
+def _number(row: Row, name: str) -> float | None:
+    """A number of the run as a whole, or of a class."""
+    value: float | None = row[name] if name in row else row["of_each"].get(name)
+    return value
 
 
 def _row(point: Point, job: Job, compared: Compared) -> Row:
@@ -237,8 +249,8 @@ def _row(point: Point, job: Job, compared: Compared) -> Row:
     return {
         "point": point.values,
         **numbers_of(result, compared),
-        "recalls": {name: numbers["recall"] for name, numbers in per_class.items()},
-        "rarest": rarest_class(per_class),
+        "of_each": of_each_class(per_class, compared),
+        "rarest": rarest_class(per_class, compared),
         "parameters": result.get("parameters"),
         "seconds": result.get("training_seconds"),
         "state": job["state"],

@@ -62,7 +62,7 @@ class ClassificationTask:
     told = frozenset({"class_absent"})
     parts = "images"
     samples = "images"
-    inspect = "sightline data check"
+    data_hint = "`sightline data check {path}` names each defect"
 
     def read_splits(
         self, config: DataConfig, path: Path, family: ClassificationFamily, model_config: Any, seed: int

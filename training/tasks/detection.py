@@ -68,7 +68,7 @@ class DetectionTask:
     told: frozenset[str] = frozenset()
     parts = "images"
     samples = "images"
-    inspect = "sightline data check"
+    data_hint = "`sightline data check {path}` names each defect"
 
     def read_splits(
         self, config: DataConfig, path: Path, family: DetectionFamily, model_config: Any, seed: int

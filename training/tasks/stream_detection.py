@@ -39,7 +39,9 @@ class StreamDetectionTask:
     told: frozenset[str] = frozenset()
     parts = "recordings"
     samples = "windows"
-    inspect = "sightline data events"
+    data_hint = (
+        "`sightline data events RECORDING` looks at one, `sightline data preprocess` makes {path} anew"
+    )
 
     def read_splits(
         self, config: DataConfig, path: Path, family: StreamFamily, model_config: Any, seed: int

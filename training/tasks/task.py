@@ -61,7 +61,7 @@ class TrainingTask(Protocol):
     told: frozenset[str]  # codes of defects in data that check_splits tells in its own words
     parts: str  # what a split is made of: "images"
     samples: str  # what a step takes and a loader draws: "images"
-    inspect: str  # the command that looks at a data set
+    data_hint: str  # how to look at the data at {path}
 
     def read_splits(self, config: DataConfig, path: Path, family: Any, model_config: Any, seed: int) -> Any:
         """Return the Splits that `config` names. Raises ValueError, DatasetUnreadable among them, OSError."""
