@@ -208,6 +208,33 @@ def test_a_message_at_the_limit_passes_and_more_closes_with_1009(sockets: Socket
     assert list(sockets.counts("sightline_http_requests_in_flight").values()) == [1]
 
 
+NO_MASK = bytes(4)  # a mask of zeros changes nothing
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (b"\x81\x01a", 1002),  # without a mask, which clients have to use
+        (b"\x83\x80" + NO_MASK, 1002),  # an opcode that does not exist
+        (b"\x81\x81" + NO_MASK + b"\xff", 1007),  # text that is not UTF-8
+        (b"\x01\x81" + NO_MASK + b"a" + b"\x00\xfe\x03\xe8" + NO_MASK + b"a" * 1000, 1009),  # in two frames
+    ],
+)
+def test_what_is_no_message_is_refused_with_its_code(sockets: Sockets, frames: bytes, code: int) -> None:
+    with sockets.connect("/v1/echo/a") as client:
+        client.socket.sendall(frames)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == code
+
+
+def test_a_message_in_several_frames_is_one_message(sockets: Sockets) -> None:
+    with sockets.connect("/v1/echo/a") as client:
+        client.send(iter(["one ", "two ", "three"]))
+        assert client.recv(5) == "a: one two three"
+
+
 def test_a_fault_of_the_server_closes_with_1011_and_tells_nothing_of_its_inside(sockets: Sockets) -> None:
     with sockets.connect("/v1/broken", X_Request_Id="abc-3") as client:
         client.send("hello")
