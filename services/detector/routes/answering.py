@@ -121,9 +121,9 @@ def value_of(outcome: tuple[R, Timing] | Problem) -> tuple[R, Timing]:
     return outcome
 
 
-def detection_rows(found: Detections, labels: list[str]) -> list[dict[str, Any]]:
+def detection_rows(found: Detections, labels: list[str], *, box_decimals: int = 3) -> list[dict[str, Any]]:
     """Return the JSON of detections: boxes to a thousandth of a pixel, scores to a millionth."""
-    boxes, scores = found.boxes.astype("float64").round(3), found.scores.astype("float64").round(6)
+    boxes, scores = found.boxes.astype("float64").round(box_decimals), found.scores.astype("float64").round(6)
     return [
         {
             "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},

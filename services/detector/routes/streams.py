@@ -26,6 +26,8 @@ from shared.core.problems import BadRequest, PayloadTooLarge, QueueFull, Unautho
 from shared.core.shell import BodyTimeout
 from shared.repository.problems import UnknownModel, UnknownVersion
 
+_BOX_DECIMALS = 5  # fine enough to tell a mixed-up state from the noise of float32
+
 router = APIRouter(prefix="/v1", tags=["streams"])
 
 
@@ -221,7 +223,7 @@ def describe_answer(stream: Stream, answer: ChunkAnswer) -> dict[str, Any]:
                 "index": window.index,
                 "start_us": window.start_us,
                 "end_us": window.end_us,
-                "detections": detection_rows(window.detections, labels),
+                "detections": detection_rows(window.detections, labels, box_decimals=_BOX_DECIMALS),
             }
             for window in answer.windows
         ],

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -34,9 +34,9 @@ class Unanswered(RuntimeError):
     """A request got another status than 200, or none; the message says which."""
 
 
-def document(answer: Answer) -> dict[str, Any]:
-    """Return the JSON of an answer. Raises Unanswered for another status than 200."""
-    if answer.status != 200:
+def document(answer: Answer, expected: Collection[int] = (200,)) -> dict[str, Any]:
+    """Return the JSON of an answer. Raises Unanswered for another status than is expected."""
+    if answer.status not in expected:
         raise Unanswered(f"status {answer.status}: {answer.body[:300].decode(errors='replace')}")
     found: dict[str, Any] = json.loads(answer.body)
     return found

@@ -55,6 +55,11 @@ def request_bytes(port: int, target: str, body: bytes, content_type: str = "imag
     return head.encode("ascii") + body
 
 
+def get_bytes(port: int, target: str) -> bytes:
+    """Return a whole HTTP/1.1 GET request."""
+    return f"GET {target} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\n\r\n".encode("ascii")
+
+
 def picture_request(port: int, target: str, protocol: str, picture: bytes) -> bytes:
     """Return the request that carries `picture` in this protocol."""
     if protocol == "picture":

@@ -21,6 +21,7 @@ from shared.repository.manifest import (
 from shared.repository.repository import ModelRepository
 
 UNTRAINED = "untrained"
+UNTRAINED_STREAMS = "services.export.untrained_streams"
 _DEADLINE_S = 300.0
 
 
@@ -42,15 +43,16 @@ def alone_in_a_repository(repository: ModelRepository, model: str, version: int)
 
 
 @contextlib.contextmanager
-def untrained_repository(depth: str) -> Iterator[ModelRepository]:
-    """Yield a temporary repository whose model `untrained` is the person network with random weights.
+def untrained_repository(size: str, maker: str = "services.export.untrained") -> Iterator[ModelRepository]:
+    """Yield a temporary repository whose model `untrained` is a network of this size with random weights.
 
-    It costs what a trained one costs and finds nothing of meaning. Raises NoUntrainedModel.
+    maker: the module that makes it; by default the person network. It costs what a trained one costs and
+    finds nothing of meaning. Raises NoUntrainedModel.
     """
     if importlib.util.find_spec("torch") is None:
         raise NoUntrainedModel("--untrained needs PyTorch; install the `worker` extra, or give --model")
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as folder:
-        command = [sys.executable, "-m", "services.export.untrained", folder, UNTRAINED, depth]
+        command = [sys.executable, "-m", maker, folder, UNTRAINED, size]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
         except subprocess.TimeoutExpired as error:

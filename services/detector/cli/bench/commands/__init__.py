@@ -10,13 +10,14 @@ from services.detector.cli.bench.commands.overload import overload
 from services.detector.cli.bench.commands.peers import peers
 from services.detector.cli.bench.commands.precision import precision
 from services.detector.cli.bench.commands.serving import serving
+from services.detector.cli.bench.commands.streams import streams
 from services.detector.cli.bench.commands.swaps import swaps
 from services.detector.cli.bench.commands.tune import tune
 
 app = typer.Typer(
     help="Measure on this machine; every comparison is interleaved within one run.", no_args_is_help=True
 )
-for command in (serving, overload, swaps, company, precision, tune):
+for command in (serving, overload, swaps, company, streams, precision, tune):
     app.command()(command)
 app.add_typer(peers, name="peers")
 # name -> function; an image without a package has none of its benchmarks.
