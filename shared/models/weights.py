@@ -1,7 +1,7 @@
 """Standard weights from a local file, under torchvision's or timm's names, into a network's trunk.
 
 The names of torchvision are this library's own; timm's are translated. Files are .safetensors, or PyTorch
-files that `torch.load(weights_only=True)` takes: nothing else in them is ever run.
+files, of which the tensors are read: nothing else in them is ever run.
 """
 
 import pickle
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from shared.models.inert_pickle import read_inert
 
 # Parameters of the head, which belongs to the classes that the file's network told apart.
 HEAD = re.compile(r"(classifier\.2|fc)\.(weight|bias)")
@@ -145,7 +147,7 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _load(path)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
@@ -154,6 +156,23 @@ def _read_torch(path: Path) -> object:
         ) from error
     except _MALFORMED as error:
         raise WeightsError(f"{path} is not a file that PyTorch wrote: {error}") from error
+
+
+def _load(path: Path) -> object:
+    """Read plain tensors, or else those that lie beside other objects, which stay unmade."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        content = read_inert(path)
+        if not _holds_tensors(content):
+            raise
+        return content
+
+
+def _holds_tensors(content: object) -> bool:
+    if isinstance(content, Mapping):
+        return any(_holds_tensors(value) for value in content.values())
+    return isinstance(content, Tensor)
 
 
 def _our_names(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, tuple[str, Tensor]]]:

@@ -197,6 +197,15 @@ def test_code_in_a_file_is_not_run(tmp_path, write):
     assert not (tmp_path / "ran").exists()
 
 
+def test_tensors_beside_code_are_read_and_the_code_is_not_run(tmp_path):
+    state = zepto().state_dict()
+    content = {"state_dict": state, "hyper_parameters": [Trap(tmp_path / "ran")], "rule": Trap.__init__}
+    torch.save(content, tmp_path / "checkpoint.ckpt")
+    report = load_trunk_weights(zepto(), tmp_path / "checkpoint.ckpt")
+    assert report.loaded
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -24,7 +24,7 @@ _EXTRAS = {
 def load_rvt_checkpoint(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> LoadReport:
     """Read a Lightning checkpoint (.ckpt), a .pth or a .safetensors file and load it; see load_rvt_state.
 
-    Nothing in the file is run: it is read with `weights_only=True`. Raises FileNotFoundError, WeightsError.
+    Nothing in the file is run, only its tensors are read. Raises FileNotFoundError, WeightsError.
     """
     path = Path(path)
     return load_rvt_state(network, read_tensors(path), source=str(path), other_classes=other_classes)

@@ -66,12 +66,27 @@ class Payload:
         return (open, ("ran", "w"))
 
 
-def test_nothing_in_a_file_is_run(small_network, published, tmp_path, monkeypatch):
+def old_schedule(start, end, share):
+    """As PyTorch 1 keeps its rule in the state of a one-cycle schedule, which upstream trains with."""
+
+
+def test_a_whole_checkpoint_loads_beside_objects_that_are_never_made(
+    small_network, published, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "evil.ckpt"
-    torch.save({"state_dict": published, "hyper_parameters": Payload()}, path, pickle_module=pickle)
-    with pytest.raises(WeightsError, match="nothing else in it is run"):
-        load_rvt_checkpoint(small_network(), path)
+    path = tmp_path / "rvt-t.ckpt"
+    content = {
+        "state_dict": {f"mdl.{name}": tensor for name, tensor in published.items()},
+        "lr_schedulers": [{"anneal_func": old_schedule, "last_epoch": 400_000}],
+        "hyper_parameters": {"full_config": Payload()},
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.44)}},
+    }
+    torch.save(content, path, pickle_module=pickle)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    network = small_network()
+    load_rvt_checkpoint(network, path)
+    assert same(network, published)
     assert not (tmp_path / "ran").exists()
 
 
