@@ -376,6 +376,12 @@ def test_the_metadata_names_what_a_sequence_sends_and_gets(client: Client) -> No
     metadata = client.get_model_metadata("fading")
     assert metadata["inputs"] == [{"name": "histograms", "datatype": "UINT8", "shape": [-1, 4, 32, 48]}]
     assert [output["name"] for output in metadata["outputs"]] == OUTPUTS
+    config = client.get_model_config("fading")
+    assert [given["name"] for given in config["input"]] == ["histograms"]
+    assert [given["name"] for given in config["output"]] == OUTPUTS
+    states = config["sequence_batching"]["state"]
+    assert [state["input_name"] for state in states] == list(zero_states())
+    assert [state["dims"] for state in states] == [MODEL.state_shape(state) for state in STATES]
 
 
 def test_models_without_states_refuse_sequences(client: Client) -> None:
