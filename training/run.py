@@ -26,7 +26,7 @@ from training.tasks import TASKS
 from training.tracking import Tracker
 
 # A resumed run may differ in these: they change how fast it goes or how long, not what an epoch does (but
-# for the cosine, which is stretched to the new length).
+# for the cosine and the cycle, which are stretched to the new length).
 _FREE_ON_RESUME = (
     "trainer.max_epochs",
     "trainer.early_stopping_patience",

@@ -13,6 +13,7 @@ from shared.config.errors import ConfigError, unknown
 from shared.config.keys import explain, group_names, group_options, is_key, unknown_key
 from shared.config.monitors import wrong_monitors
 from shared.config.schema import RunConfig
+from shared.config.task_keys import keys_without_effect
 
 GROUPS_FOLDER = Path(__file__).parent / "groups"
 
@@ -65,7 +66,8 @@ def validate_run(values: dict[str, Any]) -> RunConfig:
     except ValidationError as error:
         problems += explain(error, family)
     else:
-        problems += wrong_monitors(run, family_task(family))
+        task = family_task(family)
+        problems += [*wrong_monitors(run, task), *keys_without_effect(run, task)]
     if problems:
         raise ConfigError(problems)
     return run

@@ -51,7 +51,9 @@ class DataConfig(Section):
         "more often, by the root of how much rarer (repeat factor sampling); 0: every image once.",
     )
     num_workers: int = Field(0, ge=0, le=64, description="Loader processes; 0 loads in the training process.")
-    cache: Literal["none", "ram"] = Field("none", description="Keep decoded, letterboxed images in memory.")
+    cache: Literal["none", "ram"] = Field(
+        "none", description="Keep decoded, letterboxed images, or frames of streams, in memory."
+    )
     sampling: Literal["stream", "random", "mixed"] = Field(
         "mixed",
         description="Streams: recordings from their beginning on, what is remembered carried along; clips "

@@ -158,3 +158,32 @@ def test_composing_loads_no_torch_and_writes_nothing(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(root)}, check=True, timeout=60
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "override", "its_task"),
+    [
+        ("person", "data.window=64x64", "classification"),
+        ("person", "data.clip_length=5", "stream_detection"),
+        ("defects", "augmentation.zoom_in=0.5", "stream_detection"),
+        ("events", "data.repeat_rare=0.5", "classification"),
+    ],
+)
+def test_a_key_that_would_have_no_effect_is_refused_with_the_task_it_is_for(family, override, its_task):
+    with pytest.raises(
+        ConfigError, match=rf"{override.partition('=')[0]}=.* has no effect .* is for {its_task}"
+    ):
+        compose_run(family, "recommended", ["data.path=x", override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer.gradient_clip_norm=1.0"], "not both"),
+        (["schedule.warmup_epochs=1"], "one_cycle rises by itself"),
+        (["augmentation.zoom_out=0.5"], "never both"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        compose_run("events", "reference", ["data.path=x", *overrides])

@@ -76,6 +76,29 @@ def test_cosine_falls_from_the_end_of_the_warm_up_to_the_last_step():
     assert lr.at(80) == pytest.approx(0, abs=1e-12)
 
 
+def test_one_cycle_is_torchs_of_straight_lines():
+    # specs/events.md, section 9: from max / 20, peak at 0.5 % of the steps, down to max / 10000
+    steps = 400
+    ours = rate(steps_per_epoch=50, max_epochs=8, name="one_cycle")
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=1e-2,
+        total_steps=steps,
+        pct_start=0.005,
+        div_factor=20,
+        final_div_factor=10000 / 20,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+    )
+    for step in range(steps):
+        assert ours.at(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if step < steps - 1:
+            torchs.step()
+    assert (ours.at(0), ours.at(1), ours.at(steps - 1)) == pytest.approx((1e-2 / 20, 1e-2, 1e-6))
+
+
 @pytest.mark.parametrize("higher", [False, True])
 def test_plateau_is_torchs_reduce_lr_on_plateau(higher):
     generator = torch.Generator().manual_seed(1)

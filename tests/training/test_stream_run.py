@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.errors import DataUnusable, RunStopped
+from shared.families import get_family
+from training.errors import DataUnusable, RunStopped, WeightsUnusable
 from training.memory_bench import compare_memory
 from training.run import train
 from training.tasks import TASKS
@@ -88,12 +89,24 @@ def test_what_does_not_fit_the_data_is_refused_with_what_to_set(stream_run, tmp_
         train(stream_run(override), tmp_path / "run")
 
 
-def test_a_run_starts_from_the_weights_it_is_told(finished, stream_run, tmp_path, scripted_control):
-    _, folder, _, _ = finished
-    control = scripted_control()
-    config = stream_run(f"model.weights='{folder / 'weights.safetensors'}'", "trainer.max_epochs=1")
-    train(config, tmp_path / "run", control=control)
-    assert any("tensors loaded" in event["message"] for event in control.of("log"))
+def test_a_network_starts_from_the_weights_it_is_told(finished, stream_run):
+    config, folder, _, _ = finished
+    family = get_family("events")
+
+    def started(**given):
+        network = family.build(family.config(**config.model))
+        told = TASK.start(family, network, family.config(**{**config.model, **given}), folder)
+        return network.state_dict(), told
+
+    weights, told = started(weights="weights.safetensors")
+    assert "tensors loaded" in told
+    assert all(
+        torch.equal(weights[name], tensor)
+        for name, tensor in load_file(folder / "weights.safetensors").items()
+    )
+    assert started()[1] is None
+    with pytest.raises(WeightsUnusable, match=r"model.weights: .*labels.json"):
+        started(weights="labels.json")
 
 
 def test_memory_is_compared_with_the_same_weights_without_it(finished):

@@ -73,10 +73,6 @@ class DetectionTask:
     def read_splits(
         self, config: DataConfig, path: Path, family: DetectionFamily, model_config: Any, seed: int
     ) -> Splits[DetectionSet]:
-        if config.window or config.repeat_rare:
-            raise ValueError(
-                "data.window and data.repeat_rare are for classification; a detector takes pictures whole"
-            )
         return read_splits(config, path, family.class_names(model_config), seed)
 
     def check_splits(self, splits: Splits[DetectionSet], path: Path, log: Callable[[str], None]) -> None:
