@@ -30,10 +30,9 @@ from shared.core.problems import Problem, QueueFull
 from shared.core.shell import BodyTimeout, ClientGone
 
 # Close codes of RFC 6455 section 7.4.1 and of the registry it began at IANA.
-_NORMAL, _POLICY_VIOLATION, _TOO_BIG, _INTERNAL_ERROR = 1000, 1008, 1009, 1011
+_NORMAL, _POLICY_VIOLATION, _INTERNAL_ERROR = 1000, 1008, 1011
 _SERVICE_RESTART, _TRY_AGAIN_LATER = 1012, 1013
 _CODES = {
-    413: _TOO_BIG,
     429: _TRY_AGAIN_LATER,
     500: _INTERNAL_ERROR,
     503: _TRY_AGAIN_LATER,
