@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from shared.config import OptimizerConfig, ScheduleConfig
+from shared.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from shared.models.classifier import ClassifierSpec
 from shared.models.convnext import convnext_zepto
 from training.ema import WeightAverage
+from training.engine import build_trainer
 from training.history import History
 from training.loaders import EpochSampler
 from training.optimization import LearningRate, build_optimizer, scaled_lr
@@ -140,6 +141,13 @@ def test_decay_spares_layer_scales_but_no_matrix_of_one_output():
     for name, parameter in names.items():
         spared = name.endswith((".bias", ".layer_scale")) or parameter.ndim == 1
         assert decay[id(parameter)] == (0.0 if spared else 0.1), name
+
+
+@pytest.mark.parametrize("way", ["norm", "value"])
+def test_gradients_are_clipped_as_the_config_says(way, tmp_path):
+    config = TrainerConfig(**{f"gradient_clip_{way}": 0.5}, accelerator="cpu")
+    trainer = build_trainer(config, [], default_root_dir=str(tmp_path))
+    assert (trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (0.5, way)
 
 
 class _Images:
