@@ -139,7 +139,7 @@ def test_room_is_waited_for_and_not_for_ever(tmp_path: Path, gate: Gate) -> None
     chunk = packed(events)  # completes a window, and no second one fits
     limits = {"max_held_bytes": len(chunk) + 1, "max_body_bytes": 10_000}
     with (
-        serving(tiny_stream_repository(tmp_path).root, deadline_s=0.5, **limits) as served,
+        serving(tiny_stream_repository(tmp_path).root, deadline_s=1.0, **limits) as served,
         opened(served) as first,
         opened(served) as second,
         opened(served) as third,
