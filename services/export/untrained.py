@@ -50,7 +50,7 @@ def add_untrained_versions(
         torch.manual_seed(0)
         network = PERSON.build(config)
     pictures = _pictures(config.image_size)
-    settle_statistics(network, pictures)
+    settle_statistics(network, as_pixels(pictures))
     graph = DetectionGraph(PERSON, config, network)
     with torch.no_grad():
         scores = graph(pictures)[1].numpy()
@@ -75,8 +75,8 @@ def add_untrained_versions(
     return versions
 
 
-def settle_statistics(network: nn.Module, pictures: torch.Tensor) -> None:
-    """Give batch normalisation the statistics of `pictures` uint8 [N, H, W, 3].
+def settle_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
+    """Give batch normalisation the statistics of `inputs`, which are what the network takes.
 
     Without them activations of a deep network shrink until they are denormal numbers, which are slow.
     """
@@ -86,10 +86,15 @@ def settle_statistics(network: nn.Module, pictures: torch.Tensor) -> None:
         norm.momentum = 1.0
     network.train()
     with torch.no_grad():
-        network(pictures.permute(0, 3, 1, 2).float() / 255)
+        network(inputs)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def as_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures uint8 [N, H, W, 3] -> float [N, 3, H, W] in 0..1, as networks of pictures take them."""
+    return pictures.permute(0, 3, 1, 2).float() / 255
 
 
 def threshold_between(scores: NDArray[np.float32]) -> float:

@@ -19,7 +19,7 @@ from services.export.pipeline import tensors
 from services.export.quantize import quantize
 from services.export.raw_outputs import hide
 from services.export.tasks.classification import ClassificationExport, ClassificationGraph
-from services.export.untrained import settle_statistics
+from services.export.untrained import as_pixels, settle_statistics
 from shared.data.synthetic.steel import render_strip
 from shared.families.defects.config import DefectsConfig
 from shared.families.defects.family import DEFECTS
@@ -56,7 +56,7 @@ def _graph(config: DefectsConfig, images: NDArray[np.uint8], *, half: bool) -> C
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = DEFECTS.build(config)
-    settle_statistics(network, torch.from_numpy(images[:2]))
+    settle_statistics(network, as_pixels(torch.from_numpy(images[:2])))
     return ClassificationGraph(DEFECTS, config, network, half=half)
 
 

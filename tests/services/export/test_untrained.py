@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from services.export.untrained import add_untrained_versions, main, settle_statistics, threshold_between
+from services.export.untrained import (
+    add_untrained_versions,
+    as_pixels,
+    main,
+    settle_statistics,
+    threshold_between,
+)
 from shared.data.synthetic.cctv import generate_cctv
 from shared.repository.repository import ModelRepository
 from shared.vision.decode import decode_image
@@ -39,7 +45,7 @@ def test_the_threshold_stands_in_the_widest_gap_between_usual_numbers_of_detecti
 def test_batch_normalisation_takes_the_statistics_of_the_pictures():
     network = nn.Sequential(nn.BatchNorm2d(3))
     pictures = torch.full((2, 4, 4, 3), 51, dtype=torch.uint8)  # 0.2 of 255
-    settle_statistics(network, pictures)
+    settle_statistics(network, as_pixels(pictures))
     assert network[0].running_mean.tolist() == pytest.approx([0.2] * 3)
     assert network[0].momentum == 0.1
     assert not network.training
