@@ -60,6 +60,10 @@ class WeightsUnusable(TrainingError):
     """The file that `model.weights` names cannot be started from."""
 
 
+class BaselineUnusable(TrainingError):
+    """The run that `tracking.baseline` names cannot be compared with."""
+
+
 class RunStopped(Exception):
     """The run ended because someone asked for it. What was saved lies in `run_dir`."""
 

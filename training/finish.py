@@ -14,6 +14,7 @@ from shared.config import RunConfig
 from shared.core.files import write_atomic
 from shared.data.splits import Splits
 from shared.families.registry import config_class, family_task, get_family
+from training.baseline import compare_with_baseline, read_baseline
 from training.callbacks import stop_if_asked
 from training.checkpoint import load_buffers, load_weights, room_for
 from training.control import RunControl
@@ -73,6 +74,7 @@ def finish(
             "run_id": folder.run_id,
             "family": config.family,
             "recipe": config.recipe,
+            "hypothesis": config.tracking.hypothesis,
             "epochs": len(history["rows"]),
             "best_epoch": history["best_epoch"],
             "monitor": config.trainer.monitor,
@@ -88,6 +90,8 @@ def finish(
             "libraries": _versions(),
             "tracking": tracker.state(),
         }
+        if (baseline := read_baseline(config, folder)) is not None:
+            metrics["baseline"] = compare_with_baseline(metrics, baseline)
         write_atomic(folder.metrics, orjson.dumps(_json_ready(metrics), option=orjson.OPT_INDENT_2))
     return metrics
 

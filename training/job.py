@@ -7,6 +7,7 @@ from shared.core.files import PathEscapesRoot, resolve_under
 from shared.jobs.context import JobCancelled, JobContext, JobRefused, JobReleased
 from shared.jobs.params import files_read
 from training.errors import (
+    BaselineUnusable,
     CheckpointUnreadable,
     DataUnusable,
     NonFiniteLoss,
@@ -63,7 +64,13 @@ def run(context: JobContext) -> dict[str, Any]:
         _raise_as_job(stopped)
     except NonFiniteLoss as error:
         raise JobRefused(str(error), step=error.step, epoch=error.epoch, lr=error.lr) from error
-    except (CheckpointUnreadable, DataUnusable, ResumeMismatch, WeightsUnusable) as error:
+    except (
+        BaselineUnusable,
+        CheckpointUnreadable,
+        DataUnusable,
+        ResumeMismatch,
+        WeightsUnusable,
+    ) as error:
         raise JobRefused(str(error)) from error
     return summary.as_json()
 

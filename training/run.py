@@ -13,6 +13,7 @@ import torch
 from shared.config import ConfigError, DataConfig, RunConfig, dump_run_config, load_run_config
 from shared.core.files import write_atomic
 from shared.families.registry import config_class, get_family
+from training.baseline import read_baseline
 from training.checkpoint import read_checkpoint
 from training.control import RunControl, Unattended
 from training.devices import fit_on_devices
@@ -85,7 +86,9 @@ def train(
     family = get_family(config.family)
     task = TASKS[family.task]
     model_config = config_class(config.family)(**config.model)
-    resolve_precision(config.trainer)  # refuses what this machine cannot do before anything is written
+    # These refuse what cannot be done before anything is written.
+    resolve_precision(config.trainer)
+    read_baseline(config, folder)
     _claim_folder(folder, config, family.class_names(model_config))
     tracker = Tracker(config, folder, mlflow_uri)
     with (

@@ -218,6 +218,14 @@ class TrackingConfig(Section):
 
     enabled: bool = Field(True, description="Log to MLflow (the address is SIGHTLINE_MLFLOW_URI).")
     experiment: str = Field("sightline", min_length=1, description="MLflow experiment.")
+    hypothesis: str | None = Field(
+        None, max_length=4000, description="What the run is to show, in words; kept with its numbers."
+    )
+    baseline: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Complete run, in the same folder, that metrics.json compares the final numbers with.",
+    )
 
 
 class RunConfig(Section):

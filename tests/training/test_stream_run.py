@@ -29,7 +29,11 @@ def finished(stream_run, tmp_path_factory):
     """An undisturbed run of two epochs: its config, folder, summary and events."""
     from tests.training.conftest import ScriptedControl
 
-    config, folder = stream_run(), tmp_path_factory.mktemp("streams") / "run"
+    folder = tmp_path_factory.mktemp("streams") / "run"
+    config = stream_run("tracking.hypothesis='blocks can be found'", "tracking.baseline=before")
+    (folder.parent / "before").mkdir()
+    before = {"run_id": "before", "val": {"loss": 1.0}, "data_hash": {}}
+    (folder.parent / "before" / "metrics.json").write_text(json.dumps(before))
     control = ScriptedControl()
     return config, folder, train(config, folder, control=control), control
 
@@ -43,6 +47,8 @@ def test_a_run_leaves_numbers_of_every_class_and_size(finished):
     assert metrics["per_class"]["test"].keys() == {"pedestrian", "vehicle"}
     assert metrics["per_class"]["test"]["vehicle"]["boxes"] == 4
     assert metrics["counts"]["test"]["truths"] == 12
+    assert metrics["hypothesis"] == "blocks can be found"
+    assert metrics["baseline"]["gain"] == {"loss": pytest.approx(metrics["val"]["loss"] - 1)}
     assert sum(map(sum, metrics["confusion"]["test"])) >= 12
     assert summary.per_class == metrics["per_class"]["test"]
     rows = rows_of(folder)
@@ -58,6 +64,7 @@ def test_a_run_leaves_numbers_of_every_class_and_size(finished):
 
 def test_a_stopped_run_goes_on_to_the_same_result(finished, tmp_path, scripted_control):
     config, expected, _, _ = finished
+    config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"baseline": None})})
     # three steps and three validation batches an epoch, each with a question after it, and one before saving
     with pytest.raises(RunStopped) as stopped:
         train(config, tmp_path / "run", control=scripted_control(2 * 2 + 3 + 3 + 1 + 2))
