@@ -33,7 +33,7 @@ def test_an_epochs_numbers_are_those_of_all_devices():
     module = SimpleNamespace(
         mean_terms=lambda: {"loss": 1.0},
         epoch_counts={"collisions": 5},
-        epoch_images=4,
+        epoch_samples=4,
         learning_rate=SimpleNamespace(at=lambda step: 0.1),
     )
     row = EndOfEpoch(None, None, None, None)._row(trainer, module, train_s=2.0)
