@@ -50,3 +50,20 @@ def test_without_it_there_are_no_parameters_of_it():
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="odd side, and was given 4"):
         ConvLSTM1x1(2, "hidden", 4)
+
+
+def test_chrono_steps_give_half_of_the_channels_memories_of_one_to_so_many_steps():
+    torch.manual_seed(0)
+    cell = ConvLSTM1x1(400, chrono_steps=60)
+    forget, enter, leave, candidate = cell.conv1x1.bias.detach().chunk(4)
+    kept = forget[:200]
+    torch.testing.assert_close(enter[:200], -kept)
+    # After T / (T + 1) of a cell in each step, T steps leave about 1/e of it: T is from 1 to 60, log-uniform.
+    steps = torch.sigmoid(kept) / (1 - torch.sigmoid(kept))
+    assert 1 <= steps.min() < 1.2 and 50 < steps.max() <= 60
+    assert steps.median().item() == pytest.approx(60**0.5, rel=0.2)
+    bound = 1 / 800**0.5  # what torch draws from: 1 / sqrt(fan-in)
+    for rest in (forget[200:], enter[200:], leave, candidate):
+        assert rest.abs().max() <= bound
+    with pytest.raises(ValueError, match="two steps"):
+        ConvLSTM1x1(4, chrono_steps=1)

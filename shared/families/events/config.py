@@ -96,6 +96,13 @@ class EventsConfig(BaseModel):
         "weights.safetensors.",
     )
 
+    chrono_steps: int | None = Field(
+        None,
+        ge=2,
+        description="Initial memory of half of the LSTM's channels: from 1 to so many windows; "
+        "null: as published, none in particular.",
+    )
+
     box_loss: Literal["iou", "giou"] = Field("iou", description="1 − IoU² or 1 − GIoU.")
     l1_weight: float = Field(
         0.0, ge=0, description="Weight of the L1 term, which YOLOX adds in its last epochs and RVT never."

@@ -161,7 +161,9 @@ class Stage(nn.Module):
         self.att_blocks = nn.ModuleList(
             [AttentionBlock(out_channels, SIZES[config.size].head_dim, config.partition_size)]
         )
-        self.lstm = ConvLSTM1x1(out_channels, config.depthwise_lstm, config.depthwise_kernel)
+        self.lstm = ConvLSTM1x1(
+            out_channels, config.depthwise_lstm, config.depthwise_kernel, config.chrono_steps
+        )
 
     def forward(self, x: Tensor, state: State) -> State:
         x = self.downsample_cf2cl(x)  # [N, H/stride, W/stride, out]
