@@ -227,12 +227,8 @@ class StreamDetectionTask:
 
         rows = [(name, number(metrics[name])) for name in ("ap50", "ap", "precision", "recall", "f1")]
         rows.append(("ap small, medium, large", ", ".join(number(metrics[f"ap_{size}"]) for size in _SIZES)))
-        rows.append(
-            (
-                "recall",
-                f"{number(metrics['recall_moving'])} moving, {number(metrics['recall_at_rest'])} at rest",
-            )
-        )
+        recalls = [number(metrics[name]) for name in ("recall_moving", "recall_at_rest")]
+        rows.append(("recall moving, at rest", ", ".join(recalls)))
         best, threshold = metrics["best_f1"], metrics["best_f1_threshold"]
         if best is not None and threshold is not None:
             rows.append(("best f1", f"{best:.3f} at a score of {threshold:.2f}"))
