@@ -1,6 +1,7 @@
 """How streams are opened, found and ended."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -210,6 +211,20 @@ def test_unloading_a_model_ends_its_streams_at_once(streams: Streams) -> None:
         assert streams.metric("streams_open", model="fading", version="1") is None
         ended = {"model": "fading", "version": "1", "reason": "unloaded"}
         assert streams.metric("streams_ended_total", **ended) == 2
+        streams.table.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_leaves_the_repository_takes_its_streams_along(streams: Streams) -> None:
+    async def scenario() -> None:
+        streams.table.start()
+        stream = streams.table.open("fading", None, FROM_ZERO)
+        shutil.rmtree(streams.repository.root / "fading")
+        await asyncio.to_thread(streams.plane.watcher.scan)
+        with pytest.raises(StreamGone, match="its model was unloaded"):
+            await stream.send(0, ONE_EVENT)
+        assert stream.loaded.users == 0
         streams.table.close()
 
     asyncio.run(scenario())
