@@ -21,7 +21,7 @@ class Size:
     bottlenecks: int
 
 
-SIZES = {"tiny": Size(32, 32, 1), "small": Size(48, 24, 1), "base": Size(64, 32, 2)}
+SIZES = {"nano": Size(16, 16, 1), "tiny": Size(32, 32, 1), "small": Size(48, 24, 1), "base": Size(64, 32, 2)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ SENSORS = {
 class EventsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size: Literal["tiny", "small", "base"] = Field("tiny", description="RVT-T, RVT-S or RVT-B.")
+    size: Literal["nano", "tiny", "small", "base"] = Field(
+        "tiny", description="RVT-T, RVT-S or RVT-B as published, or half of RVT-T's width."
+    )
     sensor: Literal["gen1", "gen4", "etram", "custom"] = Field(
         "gen1",
         description="Gives height, width, partition_split and classes; a custom one needs them stated.",
