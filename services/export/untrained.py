@@ -75,7 +75,7 @@ def add_untrained_versions(
     return versions
 
 
-def settle_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
+def settle_statistics(network: nn.Module, *inputs: Any) -> None:
     """Give batch normalisation the statistics of `inputs`, which are what the network takes.
 
     Without them activations of a deep network shrink until they are denormal numbers, which are slow.
@@ -86,7 +86,7 @@ def settle_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
         norm.momentum = 1.0
     network.train()
     with torch.no_grad():
-        network(inputs)
+        network(*inputs)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -29,20 +29,27 @@ from shared.repository.repository import ModelRepository
 
 # Blocks that add something: at the default of 1e-5 a random network hands on its first layer.
 LAYER_SCALE = 0.1
-# Objectness and classes that differ from place to place; as training begins them they are all but one value.
+# Answers that differ from place to place; as training begins them they are all but one value.
 HEAD_DEVIATION = 0.1
+BOX_DEVIATION = 0.02  # sides are an exponential: boxes of some strides, not of a thousand
 # What a moving camera gives: few pixels per time bin, few events in each.
 SHARE_OF_PIXELS = 0.02
 LARGEST_COUNT = 3
-SETTLED_ON = 4  # windows
+# Statistics are those of streams that remember: they would be far off with the states of a first window.
+SETTLED_STREAMS = 2
+SETTLED_WINDOWS = 8
+SETTLED_ON = 4  # the last of them, since a coarse map has few cells to take statistics of
 
 
 def add_untrained_version(repository: ModelRepository, name: str, config: EventsConfig) -> int:
     """Publish a version of the network that `config` describes, live; return its number."""
     graph = untrained_graph(config)
-    with torch.no_grad():
-        scores = graph(torch.from_numpy(np.concatenate(list(windows(config, SETTLED_ON)))))[1].numpy()
-    threshold = threshold_between(scores)
+    states: tuple[torch.Tensor, ...] = ()
+    for histograms in _settling_windows(config):
+        with torch.no_grad():
+            _, scores, _, _, *following, _ = graph(histograms, *states)
+        states = tuple(following)
+    threshold = threshold_between(scores.numpy())
 
     def build(folder: Path) -> ManifestDraft:
         file = folder / MODEL_FILE
@@ -75,10 +82,34 @@ def untrained_graph(config: EventsConfig) -> StreamGraph:
         for key, parameter in network.named_parameters():
             if key.endswith("gamma"):
                 nn.init.constant_(parameter, LAYER_SCALE)
+            elif "reg_preds" in key:
+                nn.init.normal_(parameter, std=BOX_DEVIATION)
             elif "obj_preds" in key or "cls_preds" in key:
                 nn.init.normal_(parameter, std=HEAD_DEVIATION)
-    settle_statistics(network, torch.from_numpy(np.concatenate(list(windows(config, SETTLED_ON)))))
+    _settle(network.eval(), config)
     return StreamGraph(EVENTS, config, network)
+
+
+def _settle(network: Any, config: EventsConfig) -> None:
+    states = network.zero_states(SETTLED_STREAMS)
+    seen = []
+    for histograms in _settling_windows(config):
+        seen.append((histograms, states))
+        with torch.no_grad():
+            _, states = network.recur(histograms, states)
+    last = seen[-SETTLED_ON:]
+    together = [
+        tuple(torch.cat([before[stage][part] for _, before in last]) for part in (0, 1))
+        for stage in range(len(states))
+    ]
+    settle_statistics(network, torch.cat([histograms for histograms, _ in last]), together)
+
+
+def _settling_windows(config: EventsConfig) -> Iterator[torch.Tensor]:
+    """Yield windows [N, C, H, W] of N streams."""
+    made = windows(config, SETTLED_STREAMS * SETTLED_WINDOWS)
+    for _ in range(SETTLED_WINDOWS):
+        yield torch.from_numpy(np.concatenate([next(made) for _ in range(SETTLED_STREAMS)]))
 
 
 def windows(config: EventsConfig, count: int) -> Iterator[NDArray[Any]]:
