@@ -172,9 +172,11 @@ def stream_run(toy_streams):
             f"model.height={SIDE_PX}",
             f"model.width={SIDE_PX}",
             "model.bins=1",
+            "data.sampling=mixed",
             "data.clip_length=4",
             "trainer.batch_size=4",
             "trainer.max_epochs=2",
+            "trainer.eval_every_epochs=1",
             "trainer.num_threads=1",
             "tracking=none",
         ]

@@ -13,21 +13,23 @@ States = Sequence[tuple[Tensor, Tensor]]
 
 def run_clip(
     network: nn.Module, batch: ClipBatch, memory: States | None, *, channels_last: bool
-) -> tuple[list[Sequence[Tensor]], States]:
-    """Run `network` over all windows of a batch; return each window's features and the last states.
+) -> tuple[Sequence[Tensor], States]:
+    """Run `network` over all windows of a batch; return features [L, N, C, h, w] by level, the last states.
 
     memory: the states before the first window, those of lanes that begin anew replaced by zeros; None for
     zeros everywhere.
     """
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     states = None if memory is None else begun_anew(memory, batch.first)
-    features = []
-    for frames in batch.frames:  # [N, C, H, W]
-        window = frames.to(torch.float32, memory_format=memory_format)
-        found, states = network.recur(window, states)  # type: ignore[operator]
-        features.append(found)
-    assert states is not None  # a clip has a window at least
+    frames = network_frames(batch.frames.flatten(0, 1), channels_last=channels_last)
+    clip = frames.unflatten(0, batch.frames.shape[:2])
+    features, states = network.recur_clip(clip, states)  # type: ignore[operator]
     return features, states
+
+
+def network_frames(frames: Tensor, *, channels_last: bool) -> Tensor:
+    """Return windows [N, C, H, W] as the network takes them: float32, not scaled."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return frames.to(torch.float32, memory_format=memory_format)
 
 
 def begun_anew(states: States, first: Tensor) -> States:
@@ -36,14 +38,13 @@ def begun_anew(states: States, first: Tensor) -> States:
     return [(h.masked_fill(lanes, 0), c.masked_fill(lanes, 0)) for h, c in states]
 
 
-def labelled_features(features: Sequence[Sequence[Tensor]], batch: ClipBatch) -> list[Tensor]:
+def labelled_features(features: Sequence[Tensor], batch: ClipBatch) -> list[Tensor]:
     """Gather the features of the windows with labels: a map [M, C, h, w] for each level."""
-    return [torch.cat(level).index_select(0, batch.labelled) for level in zip(*features, strict=True)]
+    return [level.flatten(0, 1).index_select(0, batch.labelled) for level in features]
 
 
 def features_without_memory(network: nn.Module, batch: ClipBatch, *, channels_last: bool) -> list[Tensor]:
     """The features of the windows with labels, each as if a stream began with it."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     windows = batch.frames.flatten(0, 1).index_select(0, batch.labelled)
-    features, _ = network.recur(windows.to(torch.float32, memory_format=memory_format), None)  # type: ignore[operator]
+    features, _ = network.recur(network_frames(windows, channels_last=channels_last), None)  # type: ignore[operator]
     return list(features)

@@ -26,9 +26,9 @@ State = tuple[Tensor, Tensor]
 class RVT(nn.Module):
     """Histograms of one window and what is remembered -> boxes of that window and what to remember.
 
-    `step` is the whole; training runs `recur` over all windows of a chunk, gathers the features of those that
-    have labels, and gives them to `detect` once. Nothing is detached here: gradients reach back through the
-    states as far as the caller lets them.
+    `step` is the whole; training runs `recur_clip` over all windows of a clip, gathers the features of those
+    that have labels, and gives them to `detect` once. Nothing is detached here: gradients reach back through
+    the states as far as the caller lets them.
     """
 
     def __init__(self, config: EventsConfig) -> None:
@@ -79,6 +79,24 @@ class RVT(nn.Module):
             self._check(states, x.shape[0])  # len() would fix the batch of an export
         following: tuple[State, ...] = self.backbone(x, states)
         return tuple(h for h, _ in following[-len(self.level_strides) :]), following
+
+    def recur_clip(
+        self, histograms: Tensor, states: Sequence[State] | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple[State, ...]]:
+        """The same for a clip [L, N, channels, H, W]: features [L, N, C, H, W] for each level; last states.
+
+        Equal to L times `recur`. Each stage sees all windows before the next one does, so only its LSTM goes
+        window by window, and everything else is one large operation instead of L small ones.
+        """
+        windows, streams = histograms.shape[:2]
+        x = self._padded(histograms.flatten(0, 1))
+        if states is None:
+            states = self.zero_states(streams, x.device, x.dtype)
+        else:
+            self._check(states, streams)
+        maps, following = self.backbone.clip(x, states, windows)
+        features = [level.unflatten(0, (windows, streams)) for level in maps[-len(self.level_strides) :]]
+        return tuple(features), following
 
     def detect(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Features of any windows -> the head's raw maps [N, 5 + classes, H_k, W_k], for loss or decoding."""
@@ -151,6 +169,18 @@ class Backbone(nn.Module):
             following.append((x, cell))
         return tuple(following)
 
+    def clip(
+        self, x: Tensor, states: Sequence[State], windows: int
+    ) -> tuple[list[Tensor], tuple[State, ...]]:
+        """x [windows · N, channels, H, W], window by window -> each stage's h of all of them; last states."""
+        maps, following = [], []
+        for stage, state in zip(self.stages, states, strict=True):
+            assert isinstance(stage, Stage)
+            x, last = stage.clip(x, state, windows)
+            maps.append(x)
+            following.append(last)
+        return maps, tuple(following)
+
 
 class Stage(nn.Module):
     """[N, in, H, W] and (h, c) -> (h, c), each [N, out, H/stride, W/stride]."""
@@ -166,11 +196,23 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor, state: State) -> State:
+        following: State = self.lstm(self._seen(x), state)
+        return following
+
+    def clip(self, x: Tensor, state: State, windows: int) -> tuple[Tensor, State]:
+        """x [windows · N, in, H, W], window by window -> every h [windows · N, out, …]; the last state."""
+        hidden = []
+        for seen in self._seen(x).chunk(windows):
+            state = self.lstm(seen, state)
+            hidden.append(state[0])
+        return torch.cat(hidden), state
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the LSTM takes, [N, out, H/stride, W/stride]: the part of a stage without memory."""
         x = self.downsample_cf2cl(x)  # [N, H/stride, W/stride, out]
         for block in self.att_blocks:
             x = block(x)
-        following: State = self.lstm(x.permute(0, 3, 1, 2), state)
-        return following
+        return x.permute(0, 3, 1, 2)
 
 
 class Downsample(nn.Module):

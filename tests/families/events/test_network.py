@@ -262,3 +262,21 @@ def test_the_family_is_complete(small_config):
     boxes, scores, labels, probabilities = EVENTS.decode(config, decoded)
     assert (boxes.shape, scores.shape, labels.shape) == ((2, 126, 4), (2, 126), (2, 126))
     assert (probabilities >= scores).all()
+
+
+def test_a_clip_is_its_windows_one_after_the_other(small_network):
+    network = small_network()
+    height, width = network.sensor_size
+    torch.manual_seed(0)
+    clip = torch.randint(0, 5, (4, 2, network.channels, height, width)).float()
+    begun = [tuple(torch.randn(2, *shape) for _ in "hc") for shape in network.state_shapes()]
+    for states in (None, begun):
+        features, last = network.recur_clip(clip, states)
+        for number, histograms in enumerate(clip):
+            expected, states = network.recur(histograms, states)
+            for level, window in zip(features, expected, strict=True):
+                torch.testing.assert_close(level[number], window)
+        for ours, theirs in zip(last, states, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="follows from a batch of 2"):
+        network.recur_clip(clip, network.zero_states(3))
