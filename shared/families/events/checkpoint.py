@@ -121,6 +121,9 @@ def _fitting(source: str, key: str, tensor: Tensor, name: str, own: Tensor) -> T
             f"{source} fits another network: the first mismatch is {key}, {list(tensor.shape)} there and"
             f"{here} {list(own.shape)} here"
         )
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if tensor.is_complex():
+        raise WeightsError(f"{source} fits another network: {key} holds complex numbers")
+    converted = tensor.to(own.dtype)
+    if converted.is_floating_point() and not bool(torch.isfinite(converted).all()):
         raise WeightsError(f"{source} is damaged: {key} holds numbers that are not finite")
-    return tensor.to(own.dtype)
+    return converted

@@ -143,6 +143,17 @@ def test_numbers_that_are_not_finite_are_refused(small_network, published):
     published["fpn.bu_conv1.bn.bias"][0] = float("nan")
     with pytest.raises(WeightsError, match=r"fpn\.bu_conv1\.bn\.bias holds numbers that are not finite"):
         load_rvt_state(small_network(), published)
+    published["fpn.bu_conv1.bn.bias"] = torch.full_like(
+        published["fpn.bu_conv1.bn.bias"], 1e300, dtype=torch.float64
+    )
+    with pytest.raises(WeightsError, match="not finite"):  # in single precision
+        load_rvt_state(small_network(), published)
+
+
+def test_complex_numbers_are_refused_not_halved(small_network, published):
+    published["fpn.bu_conv1.bn.bias"] = published["fpn.bu_conv1.bn.bias"].to(torch.complex64)
+    with pytest.raises(WeightsError, match="complex"):
+        load_rvt_state(small_network(), published)
 
 
 def test_counters_of_batch_norm_need_not_be_there(small_network, published):
