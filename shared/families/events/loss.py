@@ -28,15 +28,6 @@ class EventTargets:
     objects: Tensor
     pairs: Tensor | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "EventTargets":
-        pairs = None if self.pairs is None else self.pairs.to(device, non_blocking=non_blocking)
-        return EventTargets(self.objects.to(device, non_blocking=non_blocking), pairs)
-
-    @property
-    def box_count(self) -> int:
-        """Objects of all windows."""
-        return int((self.objects.sum(dim=-1) > 0).sum())
-
 
 def loss(config: EventsConfig, outputs: Sequence[Tensor], targets: EventTargets) -> dict[str, Tensor]:
     """5·box + objectness + class, each summed and divided by the number of matched cells, at least one.

@@ -203,10 +203,3 @@ def test_targets_that_cannot_be_are_refused(small_config, row, told):
 def test_targets_of_another_shape_are_refused(small_config, shape):
     with pytest.raises(ValueError, match=r"targets are \[2, objects, 5\]"):
         loss(small_config(), random_maps(small_config()), EventTargets(torch.zeros(shape)))
-
-
-def test_targets_count_their_boxes_and_move():
-    targets = EventTargets(OBJECTS, torch.tensor([[0, 1]])).to("meta")
-    assert targets.objects.is_meta
-    assert targets.pairs.is_meta
-    assert EventTargets(OBJECTS).box_count == 3
