@@ -6,13 +6,21 @@ from types import MappingProxyType
 from shared.config.schema import RunConfig
 
 _LABELS = ("classification",)
+_PICTURES = ("detection", "classification")
 _STREAMS = ("stream_detection",)
 
 # By section and key: the tasks that it is for.
 TASK_KEYS: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
     {
-        **{("data", key): _LABELS for key in ("window", "repeat_rare")},
+        **{("data", key): _LABELS for key in ("window", "repeat_rare", "split_file", "ratios")},
         **{("data", key): _STREAMS for key in ("sampling", "clip_length")},
+        **{
+            ("augmentation", key): _PICTURES
+            for key in (
+                *("vertical_flip", "shift", "brightness_contrast", "gamma", "clahe"),
+                *("motion_blur", "gaussian_noise"),
+            )
+        },
         **{
             ("augmentation", key): _STREAMS
             for key in ("zoom_in", "zoom_out", "zoom_out_streamed", "suppress_polarity", "event_noise")

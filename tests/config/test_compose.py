@@ -15,6 +15,8 @@ from shared.config import (
     dump_run_config,
     load_run_config,
 )
+from shared.config.task_keys import TASK_KEYS
+from shared.data.transforms.registry import AUGMENTATIONS
 
 
 def compose(*overrides: str, recipe: str = "recommended") -> RunConfig:
@@ -165,6 +167,9 @@ def test_composing_loads_no_torch_and_writes_nothing(tmp_path):
     [
         ("person", "data.window=64x64", "classification"),
         ("person", "data.clip_length=5", "stream_detection"),
+        ("person", "data.split_file=splits.json", "classification"),
+        ("events", "data.ratios='60,20,20'", "classification"),
+        ("events", "augmentation.gamma=0.5", "detection and classification"),
         ("defects", "augmentation.zoom_in=0.5", "stream_detection"),
         ("events", "data.repeat_rare=0.5", "classification"),
     ],
@@ -174,6 +179,12 @@ def test_a_key_that_would_have_no_effect_is_refused_with_the_task_it_is_for(fami
         ConfigError, match=rf"{override.partition('=')[0]}=.* has no effect .* is for {its_task}"
     ):
         compose_run(family, "recommended", ["data.path=x", override])
+
+
+def test_streams_are_mirrored_but_take_no_other_change_of_pictures():
+    changes = {key: tasks for (section, key), tasks in TASK_KEYS.items() if section == "augmentation"}
+    of_pictures = {key for key, tasks in changes.items() if "detection" in tasks}
+    assert of_pictures == set(AUGMENTATIONS) - {"horizontal_flip"}
 
 
 @pytest.mark.parametrize(

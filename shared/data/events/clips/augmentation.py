@@ -9,7 +9,6 @@ from shared.config.schema import AugmentationConfig
 from shared.data.events.augmentation import suppress_polarity_channels
 from shared.data.events.clips.frame_sequence import LabelledBoxes, StreamSettings
 from shared.data.events.clips.plan import Clip
-from shared.data.transforms.registry import AUGMENTATIONS
 
 _COUNTS = "stacked_histogram"
 _ZOOMS = ("zoom_in", "zoom_out", "zoom_out_streamed")
@@ -22,14 +21,9 @@ def build_clip_augmentation(
 ) -> "ClipAugmentation | None":
     """Return the changes that `config` asks for, or None where it asks for none.
 
-    Raises ValueError for changes of pictures, which frames of events are not, and for changes that the
-    representation does not allow.
+    Raises ValueError for changes that the representation does not allow. Those of pictures, which frames of
+    events are not, are no part of a stream's config: `shared.config.task_keys`.
     """
-    of_pictures = [name for name in AUGMENTATIONS if name != "horizontal_flip" and getattr(config, name)]
-    if of_pictures:
-        raise ValueError(
-            f"augmentation.{of_pictures[0]} is for pictures, not for frames of events; set it to 0"
-        )
     of_counts = [name for name in _OF_COUNTS if getattr(config, name)]
     if of_counts and settings.representation != _COUNTS:
         raise ValueError(

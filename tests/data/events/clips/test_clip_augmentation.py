@@ -211,8 +211,6 @@ def test_chances_are_those_of_the_config() -> None:
 
 def test_nothing_asked_for_is_no_augmentation_and_the_impossible_is_refused() -> None:
     assert build_clip_augmentation(AugmentationConfig(), SETTINGS) is None
-    with pytest.raises(ValueError, match=r"augmentation\.gamma is for pictures"):
-        build_clip_augmentation(AugmentationConfig(gamma=0.5), SETTINGS)
     other = replace(SETTINGS, representation="ternary_volume", cutoff=None)
     with pytest.raises(ValueError, match=r"augmentation\.suppress_polarity needs counts"):
         build_clip_augmentation(AugmentationConfig(suppress_polarity=0.25), other)
