@@ -7,6 +7,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 SERVICE_RESTART = 1012
 _LINGER_S = 2.0
+_NOT_A_HANDSHAKE = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"a WebSocket is opened with a GET that has no body (RFC 6455 section 4.1)\n"
+)
 
 
 class DrainingSocket(WebSocketsSansIOProtocol):
@@ -25,6 +29,18 @@ class DrainingSocket(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART})
         else:
             super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; refuse a handshake that cannot be read, which would be left without an answer."""
+        if self._failed and not self.handshake_initiated:
+            return
+        super().data_received(data)
+        if self.conn.handshake_exc is None or self.handshake_initiated:
+            return
+        self._failed = True
+        # The parser has words for headers that are too large, and none for the rest.
+        self.transport.write(b"".join(self.conn.data_to_send()) or _NOT_A_HANDSHAKE)
+        self.transport.close()
 
     def handle_parser_exception(self) -> None:
         """Say what is wrong with what came, too large a message for one, and end.

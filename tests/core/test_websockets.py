@@ -188,6 +188,28 @@ def test_another_sites_page_opens_no_websocket(sockets: Sockets) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("request_line", "header", "status"),
+    [
+        ("GET /v1/echo/a", "X-Long: " + "a" * 9000, 431),
+        ("GET /v1/echo/a", "\r\n".join(f"X-{number}: a" for number in range(200)), 431),
+        (f"GET /v1/echo/{'a' * 9000}", "X-Short: a", 414),
+        ("GET /v1/echo/a", "Content-Length: 5", 400),
+        ("GET /v1/echo/a", "Transfer-Encoding: chunked", 400),
+        ("POST /v1/echo/a", "Content-Length: 0", 405),
+    ],
+)
+def test_a_handshake_that_cannot_be_read_is_answered_and_closed(
+    sockets: Sockets, request_line: str, header: str, status: int
+) -> None:
+    host, _, port = sockets.address.partition(":")
+    handshake = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{handshake}\r\n{header}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_a_service_that_has_none_answers_as_to_any_other_request() -> None:
     with serving(websockets=False) as sockets:
         refused = sockets.refused("/v1/echo/a")
