@@ -54,10 +54,10 @@ class Sequences:
     ) -> tuple[LoadedVersion, Inference]:
         """Advance the sequence that `request` names by its window; return its version and the outputs.
 
-        loaded: what model and `version`, as asked for, mean now; a new sequence begins on it, and one that
-        runs stays where it began. wait_s bounds the wait for earlier requests of the same sequence. Raises
-        WrongRequest, QueueDeadlineExceeded, and what StreamTable.open and Stream.step raise; the sequence is
-        then as before, and one that would have begun has not.
+        loaded: what model and `version`, as asked for, mean now. A new sequence begins on what they mean when
+        its turn comes, and one that runs stays where it began. wait_s bounds the wait for earlier requests of
+        the same sequence. Raises WrongRequest, QueueDeadlineExceeded, and what StreamTable.open and
+        Stream.step raise; the sequence is then as before, and one that would have begun has not.
         """
         place, model = request.sequence, loaded.name
         if place.id is None:
@@ -69,7 +69,7 @@ class Sequences:
         async with self._turn((model, place.id), wait_s) as own:
             if place.start:
                 window = _window(request, loaded.manifest)
-                stream = self._begin(own, loaded)
+                stream = self._begin(own, model, version)
             else:
                 stream = _running(own, request, model, version, loaded.version)
                 window = _window(request, stream.loaded.manifest)
@@ -114,10 +114,13 @@ class Sequences:
             kept = {key: one for key, one in self._sequences.items() if one.users or one.is_running}
             self._sequences = kept
 
-    def _begin(self, own: _Sequence, loaded: LoadedVersion) -> Stream:
-        """Open a stream, in place of the one that runs, whose room it may need."""
+    def _begin(self, own: _Sequence, model: str, version: str | None) -> Stream:
+        """Open a stream, in place of the one that runs, whose room it may need.
+
+        Another version may have gone live while the request waited for its turn; the stream is then on that.
+        """
         self._end(own)
-        own.stream = self._streams.open(loaded.name, str(loaded.version), StreamOptions())
+        own.stream = self._streams.open(model, version, StreamOptions())
         return own.stream
 
     def _end(self, own: _Sequence) -> None:
