@@ -69,12 +69,7 @@ class EventWindows:
         last_us = int(events.t[-1]) if len(events) else self.last_us
         over = self._completed_by(start_us, last_us, until_us)
         if over - self.completed > self.limits.windows:
-            raise TooManyWindows(
-                f"this chunk completes {over - self.completed} windows of {self.length_us} us and one chunk "
-                f"may complete {self.limits.windows}; send less at a time, and pass a long silence in steps "
-                "with until_us",
-                limit=self.limits.windows,
-            )
+            raise self._too_many(over, start_us)
         held = Events.join([part for part in (self.pending, events) if len(part)])
         windows = [self._window(start_us, index, held) for index in range(self.completed, over)]
         pending = held.between(start_us + over * self.length_us, LATEST_US)
@@ -118,6 +113,18 @@ class EventWindows:
         if until_us is not None:
             over = max(over, (until_us - start_us) // self.length_us)
         return over
+
+    def _too_many(self, over: int, start_us: int) -> TooManyWindows:
+        most = self.limits.windows
+        where = ""
+        if self.completed == 0 and self.start_us is not None:
+            where = f"the first begins at start_us={start_us}: is that the clock of the events? If it is, "
+        return TooManyWindows(
+            f"this chunk completes {over - self.completed} windows of {self.length_us} us and one chunk may "
+            f"complete {most}; {where}send less at a time, and pass a long silence in empty chunks, the next "
+            f"with until_us={start_us + (self.completed + most) * self.length_us} at most",
+            limit=most,
+        )
 
     def _window(self, start_us: int, index: int, held: Events) -> Window:
         start, end = self._span(start_us, index)

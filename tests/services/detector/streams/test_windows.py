@@ -1,5 +1,7 @@
 """Cutting events into windows while they come in."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,32 @@ def test_a_chunk_completes_so_many_windows_at_most() -> None:
         windows().take(times(0, 211))
     with pytest.raises(TooManyWindows):
         windows().take(times(0), until_us=2**62)
+
+
+def test_a_long_silence_is_passed_in_the_steps_that_the_refusal_names() -> None:
+    stands, _ = windows(start_us=7).take(times(7, 40))
+    steps = 0
+    while True:
+        try:
+            stands, _ = stands.take(times(1000))
+            break
+        except TooManyWindows as refusal:
+            (until_us,) = re.findall(r"until_us=(\d+) at most", refusal.detail)
+            stands, silent = stands.take(Events.empty(), int(until_us))
+            assert len(silent) == 20
+            steps += 1
+    assert steps == 4  # windows 3 to 82 of the 99 that end before 1000
+    assert stands.completed == 99
+
+
+def test_a_start_on_another_clock_is_asked_about() -> None:
+    unix_us = 1_790_000_000_000_000
+    with pytest.raises(TooManyWindows, match="start_us=0: is that the clock of the events"):
+        windows().take(times(unix_us))
+    stands, _ = windows().take(times(0), until_us=10)
+    with pytest.raises(TooManyWindows) as refusal:
+        stands.take(times(unix_us))
+    assert "start_us" not in refusal.value.detail
 
 
 def test_a_window_has_so_many_events_at_most_wherever_they_are_cut() -> None:
