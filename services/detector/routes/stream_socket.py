@@ -10,9 +10,10 @@ from fastapi import APIRouter, WebSocket
 from starlette.types import Message
 
 from services.detector.dataplane.problems import Draining
+from services.detector.dataplane.streams.answers import ChunkAnswer
 from services.detector.dataplane.streams.problems import StreamGone
 from services.detector.dataplane.streams.standing import Chunk
-from services.detector.dataplane.streams.stream import ChunkAnswer, Stream
+from services.detector.dataplane.streams.stream import Stream
 from services.detector.dataplane.tasks.stream_detection import StreamDetectionTask
 from services.detector.dataplane.tasks.task import expect
 from services.detector.read_ahead import ReadAhead

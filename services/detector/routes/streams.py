@@ -5,15 +5,17 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from services.detector.dataplane import problems
 from services.detector.dataplane.streams import problems as stream_problems
+from services.detector.dataplane.streams.answers import ChunkAnswer
 from services.detector.dataplane.streams.formats import READERS
 from services.detector.dataplane.streams.standing import Chunk
-from services.detector.dataplane.streams.stream import ChunkAnswer, Stream, StreamOptions
+from services.detector.dataplane.streams.stream import Stream, StreamOptions
 from services.detector.dataplane.tasks.candidates import Overrides
 from services.detector.disconnect import unless_client_gone
+from services.detector.json_body import body_of
 from services.detector.negotiation import JSON
 from services.detector.reception import admitted_to
 from services.detector.routes.answering import detection_rows
@@ -29,23 +31,6 @@ from shared.repository.problems import UnknownModel, UnknownVersion
 _BOX_DECIMALS = 5  # fine enough to tell a mixed-up state from the noise of float32
 
 router = APIRouter(prefix="/v1", tags=["streams"])
-
-
-def _inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of a model with what it refers to written out."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def written_out(node: Any) -> Any:
-        if isinstance(node, list):
-            return [written_out(item) for item in node]
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return written_out(definitions[node["$ref"].rpartition("/")[2]])
-            return {key: written_out(value) for key, value in node.items()}
-        return node
-
-    return dict(written_out(schema))
 
 
 _OPEN: dict[str, Any] = {
@@ -68,9 +53,7 @@ _OPEN: dict[str, Any] = {
         problems.ModelNotReady,
         problems.Draining,
     ),
-    "openapi_extra": {
-        "requestBody": {"required": False, "content": {JSON: {"schema": _inlined(StreamFields)}}}
-    },
+    "openapi_extra": body_of(StreamFields, required=False),
 }
 _SEND: dict[str, Any] = {
     "response_model": ChunkDetections,

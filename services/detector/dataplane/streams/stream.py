@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from services.detector.dataplane.inference import infer
 from services.detector.dataplane.registry import LoadedVersion
 from services.detector.dataplane.session import Tensors
+from services.detector.dataplane.streams.answers import ChunkAnswer, WindowAnswer, total
+from services.detector.dataplane.streams.formats import EVENT_RECORD
 from services.detector.dataplane.streams.problems import SequenceConflict, StreamGone
-from services.detector.dataplane.streams.standing import Chunk, DueWindow, Standing
+from services.detector.dataplane.streams.standing import Chunk, Standing
 from services.detector.dataplane.streams.windows import EventWindows, WindowLimits
 from services.detector.dataplane.tasks.candidates import Overrides
 from services.detector.dataplane.tasks.stream_detection import StreamDetectionTask
 from services.detector.dataplane.work import Timing, Work
 from shared.core.problems import Problem
-from shared.vision.boxes import Detections
 
 R = TypeVar("R")
 
@@ -61,25 +62,6 @@ class StreamLimits:
     window: WindowLimits
     wait_s: float
     compute_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class WindowAnswer:
-    """Detections of one window, in pixels of the sensor; the window's times in microseconds."""
-
-    index: int
-    start_us: int
-    end_us: int
-    detections: Detections
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkAnswer:
-    """Answers for the windows that a chunk completed, oldest first; timing: the sums over them."""
-
-    sequence: int
-    windows: tuple[WindowAnswer, ...]
-    timing: Timing
 
 
 @dataclass(eq=False, slots=True)
@@ -248,16 +230,17 @@ class Stream:
 
     async def _answer(self, key: tuple[int, bytes], chunk: Chunk) -> ChunkAnswer:
         sequence, digest = key
-        standing, due = await self._in_pool(len(chunk.body), self._standing.cut, chunk, self.task)
+        size_bytes = len(chunk.body) + self.pending_events * EVENT_RECORD.itemsize
+        standing, due = await self._in_pool(size_bytes, self._standing.cut, chunk, self.task)
         answers: list[WindowAnswer] = []
         timings: list[Timing] = []
         for window in due:
             work = self.task.work(window.content, standing.states, self.options.overrides)
             result, timing = await self._infer(work)
             standing = standing.with_states(result.states)
-            answers.append(_answer_of(window, result.detections))
+            answers.append(WindowAnswer(window.index, window.start_us, window.end_us, result.detections))
             timings.append(timing)
-        answer = ChunkAnswer(sequence, tuple(answers), _total(timings))
+        answer = ChunkAnswer(sequence, tuple(answers), total(timings))
         # From here to the end nothing is awaited: all of the chunk is taken, or nothing was.
         self._standing = standing
         self._answered = digest, answer
@@ -308,16 +291,3 @@ def _digest(chunk: Chunk) -> bytes:
     digest = hashlib.blake2b(chunk.body, digest_size=16)
     digest.update(f"{chunk.media_type} {chunk.until_us}".encode())
     return digest.digest()
-
-
-def _answer_of(window: DueWindow, detections: Detections) -> WindowAnswer:
-    return WindowAnswer(window.index, window.start_us, window.end_us, detections)
-
-
-def _total(timings: list[Timing]) -> Timing:
-    return Timing(
-        queue_s=sum(timing.queue_s for timing in timings),
-        preprocess_s=sum(timing.preprocess_s for timing in timings),
-        compute_s=sum(timing.compute_s for timing in timings),
-        postprocess_s=sum(timing.postprocess_s for timing in timings),
-    )

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Request, Response
 from services.detector.dataplane import problems
 from services.detector.dataplane.streams.problems import TooManyStreams
 from services.detector.disconnect import unless_client_gone
+from services.detector.json_body import body_of
 from services.detector.oip import encoding
 from services.detector.oip.answer import AnswerBody, write_answer
 from services.detector.oip.graph_inputs import read_raw_request
 from services.detector.oip.inference import plan, run
 from services.detector.oip.problems import ERROR_FORM, PREFIX, UnknownEncoding, WrongRequest
 from services.detector.oip.request import HEADER_LENGTH, header_length, read_request
-from services.detector.oip.schemas import InferAnswer, InferRequest, body_of
+from services.detector.oip.schemas import InferAnswer, InferRequest
 from services.detector.reception import admitted
 from services.detector.state import Detector, detector_of
 from services.detector.timing import server_timing

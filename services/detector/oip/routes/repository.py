@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from services.detector.dataplane.problems import LoadFailed
+from services.detector.json_body import body_of
 from services.detector.oip.json_data import read_document
 from services.detector.oip.problems import ERROR_FORM, PREFIX, WrongRequest
-from services.detector.oip.schemas import IndexEntry, IndexRequest, RepositoryRequest, body_of
+from services.detector.oip.schemas import IndexEntry, IndexRequest, RepositoryRequest
 from services.detector.state import detector_of
 from shared.core.http import problem_responses
 from shared.repository.problems import UnknownModel

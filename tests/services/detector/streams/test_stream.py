@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.detector.dataplane.problems import InferenceFailed
+from services.detector.dataplane.streams.answers import ChunkAnswer
 from services.detector.dataplane.streams.formats import DAT, EVENTS, HISTOGRAMS
 from services.detector.dataplane.streams.problems import (
     SequenceConflict,
@@ -18,7 +19,7 @@ from services.detector.dataplane.streams.problems import (
     WrongChunk,
 )
 from services.detector.dataplane.streams.standing import Chunk
-from services.detector.dataplane.streams.stream import ChunkAnswer, Stream, StreamOptions
+from services.detector.dataplane.streams.stream import Stream, StreamOptions
 from services.detector.dataplane.tasks.candidates import Overrides
 from shared.core.problems import Problem
 from shared.vision.events import Events
