@@ -39,13 +39,12 @@ class DetectionEvaluator:
         labels: ArrayLike,
         ignore: ArrayLike | None,
         image_id: int | str,
-        image_size: tuple[int, int],
     ) -> None:
         """Add one picture: truth boxes [n, 4] xyxy in the detections' pixels, labels [n], ignore bool [n].
 
         A region to ignore (COCO's iscrowd) is no truth, and detections in it count neither way; None: no
-        region is. image_size is (height, width). Raises ValueError for a picture added twice, non-finite
-        detections, labels without a class name, or lengths that disagree.
+        region is. Raises ValueError for a picture added twice, non-finite detections, labels without a class
+        name, or lengths that disagree.
         """
         truth = as_boxes(boxes)
         classes = np.asarray(labels, dtype=np.int64).reshape(-1)

@@ -10,8 +10,6 @@ from pycocotools.cocoeval import COCOeval
 from shared.metrics.detection import DetectionEvaluator
 from shared.vision.boxes import Detections
 
-SIZE = (200, 200)
-
 
 def detections(*rows):
     """Rows of x1, y1, x2, y2, score[, label]."""
@@ -27,7 +25,7 @@ def evaluator_with(*pictures, classes=("person",)):
     for number, (found, truth, *ignore) in enumerate(pictures):
         boxes = [row[:4] for row in truth]
         labels = [row[4] if len(row) > 4 else 0 for row in truth]
-        evaluator.add(found, boxes, labels, ignore[0] if ignore else None, number, SIZE)
+        evaluator.add(found, boxes, labels, ignore[0] if ignore else None, number)
     return evaluator
 
 
@@ -65,7 +63,7 @@ def test_numbers_equal_pycocotools_fed_through_coco_files(tmp_path):
         found_labels = np.concatenate([labels, rng.integers(0, 2, 4)])
         scores = rng.random(len(found))
         picture = Detections(found.astype(np.float32), scores.astype(np.float32), found_labels)
-        evaluator.add(picture, truth, labels, crowd, f"p{number}", (400, 400))
+        evaluator.add(picture, truth, labels, crowd, f"p{number}")
         images.append({"id": number, "width": 400, "height": 400})
         for box, label, is_crowd in zip(truth.tolist(), labels.tolist(), crowd.tolist(), strict=True):
             x1, y1, x2, y2 = box
@@ -189,19 +187,19 @@ def test_an_empty_evaluation_and_bad_input_are_refused():
     with pytest.raises(ValueError, match="no picture was added"):
         evaluator.compute()
     with pytest.raises(ValueError, match="not finite"):
-        evaluator.add(detections((*A, float("nan"))), [], [], None, 1, SIZE)
+        evaluator.add(detections((*A, float("nan"))), [], [], None, 1)
     with pytest.raises(ValueError, match="there are 1 classes"):
-        evaluator.add(detections((*A, 0.5, 1)), [], [], None, 1, SIZE)
+        evaluator.add(detections((*A, 0.5, 1)), [], [], None, 1)
     with pytest.raises(ValueError, match="2 labels"):
-        evaluator.add(detections(), [A], [0, 0], None, 1, SIZE)
-    evaluator.add(detections(), [A], [0], None, 1, SIZE)
+        evaluator.add(detections(), [A], [0, 0], None, 1)
+    evaluator.add(detections(), [A], [0], None, 1)
     with pytest.raises(ValueError, match="added before"):
-        evaluator.add(detections(), [A], [0], None, 1, SIZE)
+        evaluator.add(detections(), [A], [0], None, 1)
     assert len(evaluator) == 1
 
 
 def test_reset_forgets_every_picture():
     evaluator = evaluator_with((detections((*NOWHERE, 0.9)), [A]))
     evaluator.reset()
-    evaluator.add(detections((*A, 0.9)), [A], [0], None, 0, SIZE)
+    evaluator.add(detections((*A, 0.9)), [A], [0], None, 0)
     assert evaluator.compute()["ap"] == pytest.approx(1.0)

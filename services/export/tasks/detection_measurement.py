@@ -141,6 +141,4 @@ def _add(
             )
         )
     in_source = Detections(picture.geometry.to_source(kept.boxes), kept.scores, kept.labels)
-    evaluator.add(
-        in_source, record.boxes, record.labels, record.ignore, record.image_id, (record.height, record.width)
-    )
+    evaluator.add(in_source, record.boxes, record.labels, record.ignore, record.image_id)
