@@ -11,7 +11,8 @@ from torch import nn
 from shared.data.classification import ClassificationRecord, ClassificationSet
 from shared.data.splits import Splits
 from shared.families.family import ClassificationFamily
-from training.tasks.classification import ClassificationTask, EvaluationBatch
+from training.tasks.classification import ClassificationTask
+from training.tasks.classification_evaluation import EvaluationBatch
 
 TASK = ClassificationTask()
 FAMILY = ClassificationFamily(

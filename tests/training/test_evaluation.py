@@ -11,7 +11,7 @@ from torch import nn
 from shared.data.dataset import DetectionRecord
 from shared.families.family import DetectionFamily
 from shared.vision.letterbox import fit_letterbox
-from training.tasks.detection import EvaluationBatch, evaluate
+from training.tasks.detection_evaluation import EvaluationBatch, evaluate
 
 
 class Answer(nn.Module):

@@ -1,17 +1,14 @@
-"""Classification: labels as targets, thresholds chosen on the validation split, multi-label metrics."""
+"""Classification: pictures and labels as batches and targets, and what a run leaves."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from shared.config import DataConfig, RunConfig
@@ -31,26 +28,14 @@ from shared.data.splits import Splits
 from shared.data.transforms import build_augmentation
 from shared.data.windows import WindowPolicy
 from shared.families.family import ClassificationFamily
-from shared.metrics.multilabel import MultilabelEvaluator, tune_thresholds
 from shared.models.weights import load_trunk_weights
 from training.errors import ResumeMismatch, WeightsUnusable
 from training.loaders import evaluation_loader
-from training.network_input import as_float32, network_input
 from training.run_folder import RunFolder
-from training.tasks.classification_intervals import Answers, intervals
+from training.tasks.classification_evaluation import EvaluationBatch, evaluate
+from training.tasks.classification_intervals import intervals
 from training.tasks.pictures import TrainingBatch, picture_batches, picture_step
 from training.tasks.task import Criterion, Evaluation, Step
-
-_PLAIN_THRESHOLD = 0.5  # what thresholds chosen on a split are compared with
-
-
-@dataclass
-class EvaluationBatch:
-    """images uint8 [N, H, W, 3] RGB, the records they came from, and labels float [N, C] for the loss."""
-
-    images: Tensor
-    records: list[ClassificationRecord]
-    labels: Tensor
 
 
 class ClassificationTask:
@@ -160,7 +145,6 @@ class ClassificationTask:
     ) -> nn.Module:
         return family.build_loss(model_config, train.class_counts(), len(train))
 
-    @torch.no_grad()
     def evaluate(
         self,
         family: ClassificationFamily,
@@ -176,50 +160,18 @@ class ClassificationTask:
         examples: int = 0,
         thresholds: list[float] | None = None,
     ) -> Evaluation:
-        """Every number but AP and AUROC holds at `thresholds`, or at those of largest F1 on this split."""
-        losses: list[float] = []
-        records: list[ClassificationRecord] = []
-        found: list[NDArray[np.float32]] = []
-        sizes: list[int] = []
-        was_training = network.training
-        network.eval()
-        try:
-            for batch in batches:
-                with autocast():
-                    outputs = network(network_input(batch.images.to(device), channels_last=channels_last))
-                logits = as_float32(outputs)
-                losses.append(float(criterion(logits, batch.labels.to(device))["loss"]))
-                found.append(family.decode(model_config, logits).float().cpu().numpy())
-                records += batch.records
-                sizes.append(len(batch.records))
-                after_batch()
-        finally:
-            network.train(was_training)
-        probabilities = np.concatenate(found)  # [N, C]
-        labels = np.stack([record.labels for record in records])  # [N, C]
-        chosen = tune_thresholds(probabilities, labels) if thresholds is None else np.asarray(thresholds)
-        evaluator = MultilabelEvaluator(family.class_names(model_config))
-        evaluator.add(probabilities, labels)
-        result = evaluator.compute(chosen)
-        plain = evaluator.compute(_PLAIN_THRESHOLD)
-        per_class = result.pop("per_class")
-        curves = {
-            "per_class": result.pop("curves"),
-            "undefined": result.pop("undefined"),
-            "answers": Answers(probabilities, labels, [record.group for record in records]),
-        }
-        numbers = {
-            "loss": float(np.average(losses, weights=sizes)),
-            **result,
-            "macro_f1_at_0.5": plain["macro_f1"],
-        }
-        shown = _telling(labels, examples)
-        return Evaluation(
-            numbers,
-            curves,
-            [(records[index], probabilities[index]) for index in shown],
-            per_class,
-            chosen.tolist(),
+        return evaluate(
+            family,
+            model_config,
+            network,
+            criterion,
+            batches,
+            device=device,
+            autocast=autocast,
+            channels_last=channels_last,
+            after_batch=after_batch,
+            examples=examples,
+            thresholds=thresholds,
         )
 
     def write_inputs(
@@ -331,20 +283,6 @@ def _absences(name: str, part: ClassificationSet) -> list[str]:
     if name == "training":
         return [f"{what}; the network cannot learn them"]
     return [f"{what}; their F1 counts as 0 there, their AP and AUROC are left out"]
-
-
-def _telling(labels: NDArray[np.bool_], count: int) -> list[int]:
-    """Return the indices of up to `count` pictures, classes and none taking turns, in order of the set."""
-    holders = [np.flatnonzero(column).tolist() for column in labels.T]
-    holders.append(np.flatnonzero(~labels.any(axis=1)).tolist())
-    chosen: list[int] = []
-    while len(chosen) < min(count, len(labels)):
-        for queue in holders:
-            while queue and queue[0] in chosen:
-                queue.pop(0)
-            if queue and len(chosen) < count:
-                chosen.append(queue.pop(0))
-    return sorted(chosen)
 
 
 def _collate_training(samples: list[ClassificationSample]) -> TrainingBatch:
