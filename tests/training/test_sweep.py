@@ -319,6 +319,12 @@ def test_the_variants_of_events_differ_by_their_switch_alone_and_are_those_of_th
     }
 
 
+def test_a_variant_that_a_grid_does_not_have_is_told_the_nearest():
+    named = load_named_grid("events", "variants")
+    with pytest.raises(ConfigError, match=r"unknown variant of this grid 'four'.*four_scale"):
+        grid_points({"variant": ["four"]}, [], named.variants)
+
+
 def by_variant(overrides):
     """Four scales find more of the small; a class that is not there has no AP."""
     four, seed = "model.scales=4" in overrides, int(overrides[-1].removeprefix("seed="))

@@ -100,13 +100,22 @@ def make_point(
     fixed: Sequence[str],
     variants: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType({}),
 ) -> Point:
-    """Return the point with these swept values; they come after the fixed overrides, so they win."""
+    """Return the point with these swept values; they come after the fixed overrides, so they win.
+
+    Raises ConfigError for a value that an axis of `variants` does not have.
+    """
     swept = [
         override
         for key, value in values.items()
-        for override in (variants[key][value] if key in variants else [f"{key}={value}"])
+        for override in (_variant(key, value, variants[key]) if key in variants else [f"{key}={value}"])
     ]
     return Point(values, (*fixed, *swept))
+
+
+def _variant(axis: str, value: str, known: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    if value not in known:
+        raise ConfigError(unknown(f"{axis} of this grid", value, known))
+    return known[value]
 
 
 def check_points(sweep: Sweep, points: Sequence[Point]) -> None:
