@@ -54,7 +54,7 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
     from training.engine import uses_gpu
     from training.errors import DataUnusable
     from training.run_folder import RunFolder
-    from training.splits import load_splits
+    from training.splits import load_splits, usable_data
     from training.tasks.stream_detection import StreamDetectionTask
     from training.tasks.stream_evaluation import evaluate
 
@@ -69,19 +69,20 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
     load_weights(network, RunFolder(folder).weights)
     device = torch.device("cuda" if uses_gpu(config.trainer) else "cpu")
     network.to(device)
-    carried, forgotten = (
-        evaluate(
-            family,  # type: ignore[arg-type] # the task says so
-            model_config,
-            network,
-            task.criterion(family, model_config, part),  # type: ignore[arg-type]
-            task.evaluation_loader(family, model_config, config, part),  # type: ignore[arg-type]
-            device=device,
-            channels_last=config.trainer.channels_last,
-            remember=remember,
+    with usable_data():
+        carried, forgotten = (
+            evaluate(
+                family,  # type: ignore[arg-type] # the task says so
+                model_config,
+                network,
+                task.criterion(family, model_config, part),  # type: ignore[arg-type]
+                task.evaluation_loader(family, model_config, config, part),  # type: ignore[arg-type]
+                device=device,
+                channels_last=config.trainer.channels_last,
+                remember=remember,
+            )
+            for remember in (True, False)
         )
-        for remember in (True, False)
-    )
     counts = carried.curves
     return MemoryComparison(
         folder.name,
@@ -102,7 +103,7 @@ def memory(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare a stream model with itself without memory: AP, and recall of what stands still."""
-    from shared.config import load_run_config
+    from shared.config import ConfigError, load_run_config
     from shared.core.settings import CommonSettings
     from shared.families.registry import family_task
     from training.cli import existing_run, with_data_found
@@ -110,7 +111,10 @@ def memory(
 
     settings = CommonSettings()
     folder = existing_run(run, settings)
-    config = load_run_config(folder / "config.yaml")
+    try:
+        config = load_run_config(folder / "config.yaml")
+    except ConfigError as error:
+        fail(f"{folder / 'config.yaml'}: {error}")
     if family_task(config.family) != "stream_detection":
         fail(f"{folder.name} is a run of {config.family}, which remembers nothing", code=ExitCode.USAGE)
     if not (folder / "weights.safetensors").is_file():

@@ -140,6 +140,11 @@ def _with_split_file_found(data: DataConfig, path: Path, root: Path) -> DataConf
 
 def _claim_folder(folder: RunFolder, config: RunConfig, class_names: list[str]) -> None:
     """Write config.yaml and labels.json; ResumeMismatch if another run or another config.yaml lies there."""
+    if folder.imported.exists():
+        raise ResumeMismatch(
+            f"{folder.path} holds imported weights, which training would overwrite; to train on from them, "
+            f"start a new run with model.weights={folder.weights}"
+        )
     if folder.config.exists():
         try:
             before = load_run_config(folder.config)

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "thresholds.json"
 
     @property
+    def imported(self) -> Path:
+        """Of weights that were not trained here: what they are. Such a run has no epochs."""
+        return self.path / "import.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The state after the last epoch, to go on from."""
         return self.path / "checkpoints" / "last.ckpt"

@@ -3,14 +3,17 @@
 import csv
 import json
 import re
+import shutil
 
 import cv2
+import h5py
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from shared.families import get_family
-from training.errors import DataUnusable, RunStopped, WeightsUnusable
+from tests.data.events.clips.preprocessed import Drawn, labelled, write_set
+from training.errors import DataUnusable, ResumeMismatch, RunStopped, WeightsUnusable
 from training.memory_bench import compare_memory
 from training.run import train
 from training.tasks import TASKS
@@ -85,15 +88,50 @@ def test_a_stopped_run_goes_on_to_the_same_result(finished, tmp_path, scripted_c
         ("model.half=true", "set model.half=false, or"),
         ("model.height=96", "set model.sensor=custom model.height=64 model.width=64, or"),
         ("model.representation=ternary_volume", "set model.representation=stacked_histogram"),
-        ("model.class_names=[vehicle,pedestrian]", "set model.class_names to those of the data"),
+        ("model.class_names=[vehicle,pedestrian]", "set model.class_names='[pedestrian,vehicle]'"),
         ("data.clip_length=40", "data.clip_length=40"),
         ("trainer.batch_size=1", "mixed sampling needs a batch of 2"),
-        ("augmentation.gamma=0.5", "augmentation.gamma is for pictures"),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused_with_what_to_set(stream_run, tmp_path, override, said):
     with pytest.raises(DataUnusable, match=re.escape(said)):
         train(stream_run(override), tmp_path / "run")
+
+
+def test_recordings_that_cannot_be_used_are_told(stream_run, tmp_path, scripted_control):
+    frames = tmp_path / "frames"
+    block = labelled(12, 4, 8)
+    outside = Drawn(12, {4: [(96, 10, 12, 20, 0, 1)]})  # beyond the last column, so that no box is left
+    splits = {"train": {"long": block, "short": labelled(3, 1)}, "val": {"a": block}, "test": {"b": outside}}
+    write_set(frames, splits)
+    here = [f"data.path='{frames}'", "model.height=64", "model.width=96"]
+    with pytest.raises(DataUnusable, match=r"no test recording .* holds a box; set data\.test=null"):
+        train(stream_run(*here), tmp_path / "run")
+    control = scripted_control()
+    once = [*here, "data.test=null", "data.sampling=stream", "trainer.max_epochs=1"]
+    train(stream_run(*once), tmp_path / "run", control=control)
+    told = [event["message"] for event in control.of("log")]
+    assert any("from 1 of 2 training recordings, which are shorter than 4 windows" in text for text in told)
+    assert any(text.endswith(": short") for text in told)
+
+
+def test_memory_is_not_compared_on_recordings_that_are_damaged(finished, toy_streams, tmp_path):
+    config, folder, _, _ = finished
+    copy = shutil.copytree(toy_streams, tmp_path / "copy")
+    (file,) = copy.glob("test/d/**/event_representations.h5")
+    with h5py.File(file, "r+") as opened:
+        opened["data"].id.write_direct_chunk((5, 0, 0, 0), b"no frame")
+    damaged = config.model_copy(update={"data": config.data.model_copy(update={"path": str(copy)})})
+    with pytest.raises(DataUnusable, match=r"event_representations\.h5 cannot be read"):
+        compare_memory(damaged, folder, "test")
+
+
+def test_imported_weights_are_not_trained_over(finished, stream_run, tmp_path):
+    (tmp_path / "rvt").mkdir()
+    (tmp_path / "rvt" / "import.json").write_text("{}")
+    with pytest.raises(ResumeMismatch, match=r"start a new run with model\.weights=.*weights\.safetensors"):
+        train(stream_run(), tmp_path / "rvt")
+    assert [path.name for path in (tmp_path / "rvt").iterdir()] == ["import.json"]
 
 
 def test_a_network_starts_from_the_weights_it_is_told(finished, stream_run):

@@ -1,6 +1,6 @@
 """Detection in streams: clips with a memory carried along, and the loss of the windows that have labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from training.tasks.stream_settings import require_same_input
 from training.tasks.task import Criterion, Evaluation, Step
 
 _SIZES = ("small", "medium", "large")
+_NAMED = 5  # of many recordings, in a message
 
 
 class StreamDetectionTask:
@@ -55,8 +56,9 @@ class StreamDetectionTask:
             if part is None:
                 continue
             present = {label for record in part.records for label in record.objects.classes.tolist()}
-            if not present and name != "test":
-                raise DataUnusable(f"no {name} recording of {path} holds a box")
+            if not present:
+                hint = "; set data.test=null to do without" if name == "test" else ""
+                raise DataUnusable(f"no {name} recording of {path} holds a box{hint}")
             absent = [label for number, label in enumerate(part.class_names) if number not in present]
             if absent:
                 log(f"the {name} split has no box of {', '.join(absent)}")
@@ -95,6 +97,11 @@ class StreamDetectionTask:
             raise DataUnusable(
                 f"with data.sampling={data.sampling} and data.clip_length={data.clip_length}: {error}"
             ) from error
+        if unused := sampler.unused:
+            log(
+                f"no clip is drawn from {len(unused)} of {len(part)} training recordings, which are shorter "
+                f"than {data.clip_length} windows or have no label late enough: {_shortened(unused)}"
+            )
         sampler.set_epoch(first_epoch)
         return DataLoader(
             dataset,
@@ -240,3 +247,8 @@ class StreamDetectionTask:
                 )
             )
         return rows
+
+
+def _shortened(names: Sequence[str]) -> str:
+    left = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {left} more" if left > 0 else "")

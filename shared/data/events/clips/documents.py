@@ -41,7 +41,7 @@ def read_set_document(path: Path) -> tuple[SetDocument, str]:
     try:
         text = (path / SETTINGS_FILE).read_bytes()
         return SetDocument.model_validate_json(text), settings_digest(json.loads(text))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetUnreadable(
             f"{path} has no {SETTINGS_FILE}: it is not a folder that `sightline data preprocess` made"
         ) from error

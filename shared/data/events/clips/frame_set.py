@@ -139,7 +139,7 @@ def read_frame_splits(config: DataConfig, path: Path, class_names: list[str], se
     if names != class_names:
         raise ValueError(
             f"{path} has the classes {', '.join(names)} and the model {', '.join(class_names)}; set "
-            "model.class_names to those of the data, or preprocess the recordings again with --classes"
+            f"model.class_names='[{','.join(names)}]', or preprocess the recordings again with --classes"
         )
     there = find_frame_splits(path)
     if not there:
