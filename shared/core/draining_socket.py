@@ -1,5 +1,6 @@
 """WebSockets as this server has them: refused without noise, ended so that the other side knows why."""
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -7,6 +8,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 SERVICE_RESTART = 1012
 _LINGER_S = 2.0
+_CLOSING_S = 12.0  # beyond the ten seconds that Uvicorn waits for the other side's word of its end
 _NOT_A_HANDSHAKE = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"a WebSocket is opened with a GET that has no body (RFC 6455 section 4.1)\n"
@@ -16,12 +18,15 @@ _NOT_A_HANDSHAKE = (
 class DrainingSocket(WebSocketsSansIOProtocol):
     """Uvicorn's WebSocket, except that stopping does not cut it off, and neither does a wrong message.
 
+    Whoever does not read what was sent does not keep it open, either.
+
     Where the server stops, the application reads a disconnect with code 1012 behind what has arrived, and can
     still send: it answers what is due and closes. One that takes longer than the server's `drain_s` is
     cancelled.
     """
 
     _failed = False
+    _abortion: asyncio.TimerHandle | None = None
 
     def shutdown(self) -> None:
         """Tell the application that the server stops."""
@@ -58,6 +63,18 @@ class DrainingSocket(WebSocketsSansIOProtocol):
             self.transport.write_eof()
         self.transport.resume_reading()
         self.close_timer = self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Give the other side a while for what is on its way; a transport would wait for it for ever."""
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._abortion = self.loop.call_later(_CLOSING_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._abortion is not None:
+            self._abortion.cancel()
+        super().connection_lost(exc)
 
     async def send(self, message: Any) -> None:
         """Send an ASGI message."""

@@ -1,5 +1,6 @@
 """WebSockets through the shell and the real server, with an unmodified client."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from shared.core import draining_socket
 from shared.core.http import PROBLEM_JSON, create_service
 from shared.core.problems import QueueFull
 from shared.core.server import server_config
@@ -53,6 +55,16 @@ async def broken(socket: WebSocket) -> None:
 @router.websocket("/broken/at/once")
 async def broken_at_once(socket: WebSocket) -> None:
     raise KeyError("a secret that callers must not see")
+
+
+@router.websocket("/flood")
+async def flood(socket: WebSocket) -> None:
+    """Sends more than any buffer holds, and gives up on who does not read it."""
+    await socket.accept()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            while True:
+                await socket.send_bytes(bytes(1 << 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,3 +312,19 @@ def test_a_client_that_goes_without_a_word_leaves_nothing_behind() -> None:
         deadline = time.monotonic() + 5
         while list(sockets.counts("sightline_http_requests_in_flight").values()) != [1]:
             assert time.monotonic() < deadline
+
+
+def test_a_client_that_reads_nothing_does_not_hold_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining_socket, "_CLOSING_S", 0.1)
+    with serving() as sockets:
+        host, _, port = sockets.address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as client:
+            key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+            upgrade = f"Host: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}"
+            client.sendall(f"GET /v1/flood HTTP/1.1\r\n{upgrade}\r\n\r\n".encode())
+            assert client.recv(12) == b"HTTP/1.1 101"
+            assert sockets.server.server_state.connections
+            deadline = time.monotonic() + 5
+            while sockets.server.server_state.connections:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
