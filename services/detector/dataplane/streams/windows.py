@@ -117,7 +117,7 @@ class EventWindows:
     def _too_many(self, over: int, start_us: int) -> TooManyWindows:
         most = self.limits.windows
         where = ""
-        if self.completed == 0 and self.start_us is not None:
+        if self.start_us is not None and self.last_us is None and self.said_us is None:
             where = f"the first begins at start_us={start_us}: is that the clock of the events? If it is, "
         return TooManyWindows(
             f"this chunk completes {over - self.completed} windows of {self.length_us} us and one chunk may "
