@@ -42,8 +42,9 @@ def read_set_document(path: Path) -> tuple[SetDocument, str]:
         text = (path / SETTINGS_FILE).read_bytes()
         return SetDocument.model_validate_json(text), settings_digest(json.loads(text))
     except (FileNotFoundError, NotADirectoryError) as error:
+        above = f"; {path.parent} is one" if (path.parent / SETTINGS_FILE).is_file() else ""
         raise DatasetUnreadable(
-            f"{path} has no {SETTINGS_FILE}: it is not a folder that `sightline data preprocess` made"
+            f"{path} has no {SETTINGS_FILE}: it is not a folder that `sightline data preprocess` made{above}"
         ) from error
     except (OSError, ValidationError) as error:
         raise DatasetUnreadable(f"{path / SETTINGS_FILE} cannot be used: {_reason(error)}") from error

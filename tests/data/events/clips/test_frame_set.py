@@ -222,8 +222,9 @@ def test_a_set_that_does_not_fit_the_run_is_refused(path: Path, tmp_path: Path) 
         read_frame_set(path, "test")
     with pytest.raises(DatasetUnreadable, match="not a folder that `sightline data preprocess` made"):
         read_frame_splits(config(), tmp_path, NAMES, 0)
-    with pytest.raises(DatasetUnreadable, match="not a folder that `sightline data preprocess` made"):
-        read_frame_splits(config(), path / "preprocess.json", NAMES, 0)
+    for inside in ("preprocess.json", "train"):
+        with pytest.raises(DatasetUnreadable, match=rf"has no preprocess\.json: .*; {path} is one"):
+            read_frame_splits(config(), path / inside, NAMES, 0)
     empty = write_set(tmp_path / "empty", {})
     with pytest.raises(DatasetUnreadable, match="make some with"):
         read_frame_splits(config(), empty, NAMES, 0)
