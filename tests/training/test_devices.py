@@ -60,3 +60,16 @@ def test_two_processes_train_report_and_go_on_after_a_stop(toy_run, tmp_path, sc
     assert [event["epoch"] for event in events] == list(range(3 - len(events), 3))
     with (tmp_path / "run" / "results.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_streams_are_divided_among_two_processes(stream_run, tmp_path, scripted_control):
+    # 6 clips of streams in one lane of each process: 3 steps, with a single clip beside each
+    here = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.batch_size=2", "trainer.max_epochs=1"]
+    control = scripted_control()
+    summary = train(stream_run(*here), tmp_path / "run", control=control)
+    assert summary.epochs == 1
+    assert control.of("step")[-1]["total_steps"] == 3
+    (epoch,) = control.of("epoch")
+    assert epoch["boxes"] > 0
+    assert 0 < epoch["loss"] < float("inf")
