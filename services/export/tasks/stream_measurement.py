@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.export.differences import difference, non_finite, plain_numbers, worst
 from services.export.runners import Outputs
@@ -41,7 +42,7 @@ class Drift:
 class Measurements:
     """Largest differences over all windows; those of boxes in pixels of the histograms.
 
-    boxes, probabilities: of the decoded cells, all of them. states: of all h and c. The candidates' are of
+    boxes, probabilities: of the decoded cells, all of them; boxes as `bounded` has them. states: of all h and c. The candidates' are of
     labelled windows. batch_difference: of scores, probabilities, states, and boxes as a share of the longer
     side. beginning_difference: between no states and zeros, in the network.
     """
@@ -104,6 +105,18 @@ def measure(
     return result
 
 
+def bounded(boxes: NDArray[np.float32], side_px: int) -> NDArray[np.float64]:
+    """Coordinates in pixels, those beyond `side_px` as the same share of it that they are of themselves.
+
+    A side of a box is an exponential, and nothing ever taught the cells without an object: theirs may be
+    of 10¹⁴ pixels, of which the last digit of a float is thousands. Beyond the frame a logarithm takes over,
+    so that a difference there is a relative one.
+    """
+    values = np.clip(boxes.astype(np.float64), -1e30, 1e30)  # an overflow is the same in both, or shows
+    beyond = np.maximum(np.abs(values) / side_px, 1.0)
+    return np.sign(values) * np.where(beyond > 1, side_px * (1 + np.log(beyond)), np.abs(values))
+
+
 def _compare(
     result: Measurements,
     subject: Subject,
@@ -115,12 +128,13 @@ def _compare(
 ) -> None:
     (cells,) = subject.raw_names
     one, other = expected[cells], found[cells]
+    side = max(subject.input_size)
     states = 0.0
     for state in subject.states:
         states = worst(states, difference(expected[state.output], found[state.output]))
         result.state_scale = max(result.state_scale, float(np.abs(expected[state.output]).max()))
     for drift, measured in (
-        (result.boxes_px, difference(one[..., :4], other[..., :4])),
+        (result.boxes_px, difference(bounded(one[..., :4], side), bounded(other[..., :4], side))),
         (result.probabilities, difference(one[..., 4:], other[..., 4:])),
         (result.states, states),
     ):
@@ -173,7 +187,8 @@ def _batch_difference(subject: Subject, records: Sequence[FrameSequence]) -> flo
         for name in (cells, "scores", *(state.output for state in subject.states)):
             one, other = joint[name], np.concatenate([outputs[name] for outputs in single])
             if name == cells:
-                largest = worst(largest, difference(one[..., :4], other[..., :4]) / side)
+                boxes = (bounded(each[..., :4], side) for each in (one, other))
+                largest = worst(largest, difference(*boxes) / side)
                 one, other = one[..., 4:], other[..., 4:]
             largest = worst(largest, difference(one, other))
     return largest

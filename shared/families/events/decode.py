@@ -12,6 +12,8 @@ from torch import Tensor
 from shared.families.events.config import EventsConfig
 from shared.vision.nms import nms
 
+FARTHEST_PX = 1e6
+
 Ranking = Literal["score", "class_probability"]
 
 
@@ -56,10 +58,11 @@ def candidates(config: EventsConfig, decoded: Tensor) -> tuple[Tensor, Tensor, T
     """Decoded cells -> boxes [N, K, 4] xyxy pixels, scores [N, K], labels int64 [N, K], probabilities [N, K].
 
     score = objectness · probability of the best class, descending; the probability alone is what published
-    numbers rank by. K = min(top_k, cells). Boxes may reach beyond the sensor.
+    numbers rank by. K = min(top_k, cells). Boxes may reach beyond the sensor, as far as FARTHEST_PX: the sides
+    of cells that never had an object are exponentials of anything.
     """
     centre, half = decoded[..., :2], decoded[..., 2:4] / 2
-    boxes = torch.cat([centre - half, centre + half], dim=-1)
+    boxes = torch.cat([centre - half, centre + half], dim=-1).clamp(-FARTHEST_PX, FARTHEST_PX)
     probability, label = decoded[..., 5:].max(dim=-1)  # [N, cells]
     scores, top = (decoded[..., 4] * probability).topk(min(config.top_k, config.cell_count), dim=1)
     best = boxes.gather(1, top.unsqueeze(-1).expand(-1, -1, 4))

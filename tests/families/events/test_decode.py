@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from shared.families.events.decode import candidates, decode_cells, postprocess
+from shared.families.events.decode import FARTHEST_PX, candidates, decode_cells, postprocess
 
 
 def test_a_cell_by_hand(small_config):
@@ -93,3 +93,12 @@ def test_windows_of_a_batch_are_apart():
     one = window([50, 50, 20, 20, 0.9, 0.9, 0.1])
     rows = postprocess(torch.cat([one, torch.zeros_like(one), one]), 0.1, 0.45)
     assert [len(each) for each in rows] == [1, 0, 1]
+
+
+def test_sides_that_overflow_leave_finite_candidates(small_config):
+    config = small_config()
+    decoded = torch.zeros(1, config.cell_count, 5 + len(config.classes))
+    decoded[0, 0, :4] = torch.tensor([10.0, 20.0, math.inf, 4.0])
+    boxes, *_ = candidates(config, decoded)
+    assert boxes.isfinite().all()
+    assert boxes[0].abs().max() == FARTHEST_PX

@@ -4,11 +4,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.export.problems import GateRefused
 from services.export.tasks.stream_checks import judge
-from services.export.tasks.stream_measurement import Drift, Measurements
+from services.export.tasks.stream_measurement import Drift, Measurements, bounded
 
 GOOD = Measurements(
     recordings=6,
@@ -83,3 +84,16 @@ def test_a_difference_that_is_no_number_stays_in_the_drift() -> None:
     assert math.isnan(drift.largest)
     assert math.isnan(drift.last)
     assert drift.first == 0
+
+
+def test_coordinates_beyond_the_frame_are_compared_as_shares_of_themselves() -> None:
+    boxes = np.array([[-3.0, 160.0, 320.0, 4e14], [5.0, 80.0, -320.0, 4.004e14]], np.float32)
+    found = bounded(boxes, 160)
+    assert found[0, 0] == -3
+    assert found[1, 1] == 80
+    assert found[0, 1] == 160  # where one rule takes over from the other
+    assert found[0, 2] == -found[1, 2] == pytest.approx(160 * (1 + math.log(2)))
+    # a thousandth of itself is a thousandth of the frame: 0.16 px
+    assert found[1, 3] - found[0, 3] == pytest.approx(0.16, rel=1e-3)
+    assert np.isfinite(bounded(np.array([np.inf], np.float32), 160)).all()
+    assert np.isnan(bounded(np.array([np.nan], np.float32), 160)).all()
