@@ -42,9 +42,9 @@ class Drift:
 class Measurements:
     """Largest differences over all windows; those of boxes in pixels of the histograms.
 
-    boxes, probabilities: of the decoded cells, all of them; boxes as `bounded` has them. states: of all h and c. The candidates' are of
-    labelled windows. batch_difference: of scores, probabilities, states, and boxes as a share of the longer
-    side. beginning_difference: between no states and zeros, in the network.
+    boxes, probabilities: of the decoded cells, all of them; boxes as `bounded` has them. states: of all h and
+    c. The candidates' are of labelled windows. batch_difference: of scores, probabilities, states, and boxes
+    as a share of the longer side. beginning_difference: between no states and zeros, in the network.
     """
 
     recordings: int = 0

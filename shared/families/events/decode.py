@@ -58,8 +58,8 @@ def candidates(config: EventsConfig, decoded: Tensor) -> tuple[Tensor, Tensor, T
     """Decoded cells -> boxes [N, K, 4] xyxy pixels, scores [N, K], labels int64 [N, K], probabilities [N, K].
 
     score = objectness · probability of the best class, descending; the probability alone is what published
-    numbers rank by. K = min(top_k, cells). Boxes may reach beyond the sensor, as far as FARTHEST_PX: the sides
-    of cells that never had an object are exponentials of anything.
+    numbers rank by. K = min(top_k, cells). Boxes may reach beyond the sensor, as far as FARTHEST_PX: sides
+    are exponentials, and cells that never had an object were never taught theirs.
     """
     centre, half = decoded[..., :2], decoded[..., 2:4] / 2
     boxes = torch.cat([centre - half, centre + half], dim=-1).clamp(-FARTHEST_PX, FARTHEST_PX)
