@@ -62,7 +62,6 @@ def test_a_stop_becomes_the_jobs_own_and_saves_nothing_of_the_epoch(attempt, tmp
     [
         ("data.path='../elsewhere'", "leads outside"),
         ("data.path='/etc'", "leads outside"),
-        ("data.split_file='../splits.json'", "leads outside"),
         ("data.path=nothing_here", "does not exist"),
         ("trainer.max_epoch=1", "trainer.max_epochs"),
     ],
@@ -70,3 +69,10 @@ def test_a_stop_becomes_the_jobs_own_and_saves_nothing_of_the_epoch(attempt, tmp
 def test_what_would_fail_again_is_refused(attempt, override, message):
     with pytest.raises(JobRefused, match=message):
         run(attempt(FakeLease(), override))
+
+
+def test_a_split_file_stays_under_the_data_root_too(attempt):
+    context = attempt(FakeLease())
+    context.params.update(family="defects", overrides=["data.path=x", "data.split_file='../splits.json'"])
+    with pytest.raises(JobRefused, match="leads outside"):
+        run(context)
