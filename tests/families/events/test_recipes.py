@@ -37,5 +37,5 @@ def test_no_variant_is_on_by_default():
 
 def test_light_takes_what_the_simulator_makes():
     model = composed("light").model
-    assert (model["height"], model["width"], model["size"]) == (120, 160, "tiny")
+    assert (model["height"], model["width"], model["size"]) == (120, 160, "nano")
     assert tuple(model["class_names"]) == CLASS_LISTS["etram3"].names
