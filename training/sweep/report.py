@@ -184,7 +184,8 @@ def _points_over_seeds(axes: Any, rows: Sequence[Row], key: str, compared: Compa
             if there:
                 axes.hlines(sum(there) / len(there), x - width / 3, x + width / 3, color=colour, linewidth=2)
         axes.plot([], [], "o", color=colour, label=heading)
-    axes.set_xticks(range(len(values)), values)
+    long = max(map(len, values)) > 60 // len(values)  # side by side they would run into each other
+    axes.set_xticks(range(len(values)), values, rotation=20 if long else 0, ha="right" if long else "center")
     axes.set(xlabel=f"{key} (a dot for each seed, a line at the mean)", ylim=(0, 1.02))
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)
