@@ -188,7 +188,7 @@ def _points_over_seeds(axes: Any, rows: Sequence[Row], key: str, compared: Compa
     axes.set_xticks(range(len(values)), values, rotation=20 if long else 0, ha="right" if long else "center")
     axes.set(xlabel=f"{key} (a dot for each seed, a line at the mean)", ylim=(0, 1.02))
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(fontsize=8)
+    axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 
 def _heat_map(
