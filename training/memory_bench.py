@@ -21,6 +21,7 @@ _SHOWN: Mapping[str, str] = {
 }
 
 Split = Literal["train", "val", "test"]
+ProtocolName = Literal["all", "prophesee_gen1", "prophesee_gen4", "prophesee_gen4_half"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class MemoryComparison:
 
     carried: states go from window to window. forgotten: every window is as a stream's first. Recalls hold at
     `score_threshold`. windows: those with labels; at rest are boxes that have not moved for half a second.
+    protocol: which windows, boxes and classes count (shared.metrics.stream_protocol).
     """
 
     run: str
     split: Split
+    protocol: ProtocolName
     carried: dict[str, float | None]
     forgotten: dict[str, float | None]
     score_threshold: float
@@ -42,7 +45,9 @@ class MemoryComparison:
     device: str
 
 
-def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryComparison:
+def compare_memory(
+    config: "RunConfig", folder: Path, split: Split, protocol: ProtocolName = "all"
+) -> MemoryComparison:
     """Evaluate the best weights in `folder` twice on `split`; config.data.path is absolute or from here.
 
     Raises DataUnusable, where the data has no such split too, and TrainingError.
@@ -50,6 +55,7 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
     import torch
 
     from shared.families.registry import config_class, get_family
+    from shared.metrics.stream_protocol import PROTOCOLS
     from training.checkpoint import load_weights
     from training.engine import uses_gpu
     from training.errors import DataUnusable
@@ -80,6 +86,7 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
                 device=device,
                 channels_last=config.trainer.channels_last,
                 remember=remember,
+                protocol=PROTOCOLS[protocol],
             )
             for remember in (True, False)
         )
@@ -87,6 +94,7 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
     return MemoryComparison(
         folder.name,
         split,
+        protocol,
         {name: carried.numbers[name] for name in _SHOWN},
         {name: forgotten.numbers[name] for name in _SHOWN},
         counts["score_threshold"],
@@ -100,6 +108,10 @@ def compare_memory(config: "RunConfig", folder: Path, split: Split) -> MemoryCom
 def memory(
     run: Annotated[str, typer.Argument(help="A run of a stream family: its name or its folder.")],
     split: Annotated[Split, typer.Option(help="Split to compare on.")] = "test",
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(help="What counts: all, or what published numbers count (docs/families/events.md)."),
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare a stream model with itself without memory: AP, and recall of what stands still."""
@@ -122,7 +134,7 @@ def memory(
     config = with_data_found(config, settings)
     err.print(f"evaluating {folder.name} on {split} twice", highlight=False)
     try:
-        result = compare_memory(config, folder, split)
+        result = compare_memory(config, folder, split, protocol)
     except TrainingError as error:
         fail(str(error))
     if as_json:
@@ -140,6 +152,7 @@ def memory(
     out.print(table)
     out.print(
         f"{result.windows} windows with {result.boxes_moving} boxes that move and {result.boxes_at_rest} at "
-        f"rest ({result.split}); recalls at a score of {result.score_threshold:g}",
+        f"rest ({result.split}, counting {result.protocol}); recalls at a score of "
+        f"{result.score_threshold:g}",
         highlight=False,
     )

@@ -4,8 +4,9 @@ Published numbers on event cameras follow the Prophesee protocol (specs/events.m
 much out. `Protocol()` leaves out nothing; each thing that the published protocol does is one switch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -80,6 +81,16 @@ def _published(min_diagonal_px: float, min_side_px: float, classes: int) -> Prot
 PROPHESEE_GEN1 = _published(30, 10, 2)
 PROPHESEE_GEN4 = _published(60, 20, 3)
 PROPHESEE_GEN4_HALF = _published(30, 10, 3)
+
+# By the names that commands take.
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "all": Protocol(),
+        "prophesee_gen1": PROPHESEE_GEN1,
+        "prophesee_gen4": PROPHESEE_GEN4,
+        "prophesee_gen4_half": PROPHESEE_GEN4_HALF,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

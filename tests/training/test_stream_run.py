@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from typing import get_args
 
 import cv2
 import h5py
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from shared.families import get_family
+from shared.metrics.stream_protocol import PROTOCOLS
 from tests.data.events.clips.preprocessed import Drawn, labelled, write_set
 from training.errors import DataUnusable, ResumeMismatch, RunStopped, WeightsUnusable
-from training.memory_bench import compare_memory
+from training.memory_bench import ProtocolName, compare_memory
 from training.run import train
 from training.tasks import TASKS
 
@@ -161,3 +163,7 @@ def test_memory_is_compared_with_the_same_weights_without_it(finished):
     assert compared.forgotten.keys() == compared.carried.keys() >= {"ap50", "recall_at_rest", "recall_moving"}
     # four windows of the block at rest are 150 ms: too short to count as at rest
     assert (compared.windows, compared.boxes_at_rest, compared.boxes_moving) == (8, 0, 12)
+    assert set(get_args(ProtocolName)) == set(PROTOCOLS)
+    # 0.8 s of recording: nothing but what is later than half a second counts, and that is smaller than 20 px
+    published = compare_memory(config, folder, "test", "prophesee_gen4")
+    assert (published.windows, published.carried["ap"]) == (0, None)

@@ -15,6 +15,7 @@ from shared.data.events.clips.dataset import ClipBatch
 from shared.data.events.clips.frame_set import FrameSet
 from shared.families.family import StreamFamily
 from shared.metrics.stream_detection import SCALARS, StreamEvaluator
+from shared.metrics.stream_protocol import Protocol
 from shared.vision.boxes import Detections
 from shared.vision.nms import nms
 from training.network_input import as_float32
@@ -24,6 +25,8 @@ from training.tasks.task import Criterion, Evaluation
 
 # AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
 CANDIDATE_SCORE = 0.001
+
+ALL = Protocol()
 
 _OF_CLASS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar"),
@@ -56,18 +59,22 @@ def evaluate(
     after_batch: Callable[[], None] = lambda: None,
     examples: int = 0,
     remember: bool = True,
+    protocol: Protocol = ALL,
 ) -> Evaluation:
     """Run `network` (put into evaluation mode, and back) over `batches`; judge the windows with labels.
 
     Boxes are compared in pixels of the frames. AP uses every candidate with score ≥ 0.001 after NMS at the
     config's IoU; precision, recall and F1 hold at the serving threshold. The loss is computed in fp32.
     `remember=False` gives the network each window as if it were a stream's first: what it finds then, it
-    finds without memory.
+    finds without memory. `protocol` says which windows, boxes and classes count.
     """
     thresholds = family.default_thresholds(model_config)
     class_names = family.class_names(model_config)
     evaluator = StreamEvaluator(
-        class_names, family.input_size(model_config), max_detections=int(thresholds["max_detections"])
+        class_names,
+        family.input_size(model_config),
+        protocol=protocol,
+        max_detections=int(thresholds["max_detections"]),
     )
     frames = batches.frames
     shown_windows = _spread(frames, examples)
