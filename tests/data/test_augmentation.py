@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shared.config.schema import AugmentationConfig
+from shared.config.task_keys import TASK_KEYS
 from shared.data.transforms import build_augmentation, sample_generator
 from shared.data.transforms.registry import AUGMENTATIONS
 from shared.vision.letterbox import PAD_VALUE
@@ -75,18 +76,23 @@ def test_a_box_that_is_shifted_out_goes_with_its_label(image: np.ndarray) -> Non
     assert all(1 in labels for labels in kept)
 
 
-def test_every_registered_augmentation_is_a_probability_of_the_config() -> None:
+def test_every_registered_augmentation_is_a_probability_of_the_config_for_pictures() -> None:
     for name in AUGMENTATIONS:
         changed = AugmentationConfig(**{name: 1.0})
         assert getattr(changed, name) == 1.0
         assert AUGMENTATIONS.load(name)(albumentations, changed).p == 1.0
         assert AUGMENTATIONS.entry(name).summary
+    of_clips = {
+        key
+        for (section, key), tasks in TASK_KEYS.items()
+        if section == "augmentation" and "detection" not in tasks
+    }
     probabilities = {
         name
-        for name, field in AugmentationConfig.model_fields.items()
-        if not name.endswith(("_limit", "_std", "_px", "_min", "_max", "_fraction"))
+        for name in AugmentationConfig.model_fields
+        if not name.endswith(("_limit", "_std", "_px", "_min", "_max", "_fraction", "_factor", "_hz"))
     }
-    assert probabilities == set(AUGMENTATIONS)
+    assert probabilities - of_clips == set(AUGMENTATIONS)
 
 
 @pytest.mark.parametrize("name", ["brightness_contrast", "gaussian_noise", "motion_blur", "gamma", "clahe"])

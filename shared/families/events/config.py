@@ -6,7 +6,6 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.data.events.classes import CLASS_LISTS
-from shared.vision.event_stacks import REPRESENTATIONS
 
 TASK = "stream_detection"
 STAGE_STRIDES = (4, 8, 16, 32)
@@ -157,6 +156,9 @@ class EventsConfig(BaseModel):
     @property
     def channels(self) -> int:
         """Channels of a window as the network takes it: of the reference, polarities × time bins."""
+        # It loads OpenCV, which a list of families can do without.
+        from shared.vision.event_stacks import REPRESENTATIONS
+
         channels: int = REPRESENTATIONS.load(self.representation)(bins=self.bins).channels
         return channels
 
