@@ -15,6 +15,9 @@ from pycocotools.cocoeval import COCOeval
 from shared.metrics.confusion import Picture
 from shared.vision.boxes import box_areas, xyxy_to_xywh
 
+# AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
+CANDIDATE_SCORE = 0.001
+
 # name -> (one IoU threshold or None for all ten, area range)
 AP_NUMBERS: dict[str, tuple[float | None, str]] = {
     "ap": (None, "all"),

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from shared.data.dataset import DetectionRecord
 from shared.families.family import DetectionFamily
+from shared.metrics.coco import CANDIDATE_SCORE
 from shared.metrics.detection import DetectionEvaluator
 from shared.vision.boxes import Detections
 from shared.vision.letterbox import Letterbox
 from shared.vision.nms import nms
 from training.network_input import as_float32, network_input
 from training.tasks.task import Criterion, Evaluation
-
-# AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
-CANDIDATE_SCORE = 0.001
 
 _SCALARS = (
     "ap",

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from shared.data.events.clips.dataset import ClipBatch
 from shared.data.events.clips.frame_set import FrameSet
 from shared.families.family import StreamFamily
+from shared.metrics.coco import CANDIDATE_SCORE
 from shared.metrics.stream_detection import SCALARS, StreamEvaluator
 from shared.metrics.stream_protocol import Protocol
 from shared.vision.boxes import Detections
@@ -22,9 +23,6 @@ from training.network_input import as_float32
 from training.tasks.stream_clips import States, features_without_memory, labelled_features, run_clip
 from training.tasks.stream_detection_plots import ShownWindow
 from training.tasks.task import Criterion, Evaluation
-
-# AP integrates over the whole precision-recall curve: candidates below any serving threshold belong to it.
-CANDIDATE_SCORE = 0.001
 
 ALL = Protocol()
 

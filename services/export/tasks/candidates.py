@@ -6,8 +6,6 @@ import numpy as np
 
 from services.export.runners import Outputs
 
-# AP integrates over the whole curve: candidates far below any serving threshold belong to it.
-CANDIDATE_SCORE = 0.001
 # Candidates of nearly equal score may change places between two runtimes; they are compared as a set.
 SAME_SCORE = 1e-3
 

@@ -8,11 +8,12 @@ import numpy as np
 from services.export.differences import batch_difference, difference, non_finite, plain_numbers, worst
 from services.export.held_out import Picture, batches
 from services.export.runners import Outputs
-from services.export.tasks.candidates import CANDIDATE_SCORE, box_difference
+from services.export.tasks.candidates import box_difference
 from services.export.tasks.detection_suppression import CANDIDATES
 from services.export.tasks.picture_graph import INPUT
 from services.export.tasks.task import OnPicture, Subject
 from shared.data.dataset import DetectionRecord
+from shared.metrics.coco import CANDIDATE_SCORE
 from shared.metrics.detection import DetectionEvaluator
 from shared.repository.manifest import Thresholds
 from shared.vision.boxes import Detections

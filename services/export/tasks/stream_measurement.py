@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from services.export.differences import difference, non_finite, plain_numbers, worst
 from services.export.runners import Outputs
 from services.export.streams import HISTOGRAMS, Stream, zero_states
-from services.export.tasks.candidates import CANDIDATE_SCORE, box_difference
+from services.export.tasks.candidates import box_difference
 from services.export.tasks.task import OnPicture, Subject
 from shared.data.events.clips.frame_sequence import FrameSequence
+from shared.metrics.coco import CANDIDATE_SCORE
 from shared.metrics.stream_detection import StreamEvaluator
 from shared.repository.manifest import Thresholds
 from shared.vision.boxes import Detections
