@@ -141,8 +141,7 @@ def _kept(
     """Yield each window's detections, best first, and the probability of each one's class."""
     boxes, scores, labels, probabilities = (answer.cpu().numpy() for answer in answers)
     for window in zip(boxes, scores, labels, probabilities, strict=True):
-        # exp may give a box of endless size; it overlaps nothing, so that it only takes part in no metric
-        chosen = (window[1] >= CANDIDATE_SCORE) & np.isfinite(window[0]).all(axis=1)
+        chosen = window[1] >= CANDIDATE_SCORE
         candidates = Detections(*(column[chosen] for column in window[:3]))
         kept = nms(
             candidates.boxes,
