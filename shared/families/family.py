@@ -102,8 +102,8 @@ class StreamFamily(Family):
         [N, cells, 5 + C], states; states None begins a stream, otherwise one (h, c) per stage. For training
         network.recur gives a step's features and states, network.detect(features) the outputs, and
         network.cells(outputs) what `step` decodes them to.
-    decode(config, decoded) -> finite boxes float [N, K, 4] xyxy pixels, scores [N, K] descending, labels int64
-        [N, K], class probabilities [N, K].
+    decode(config, decoded) -> finite boxes float [N, K, 4] xyxy pixels, scores [N, K] descending, labels
+        int64 [N, K], class probabilities [N, K].
     loss(config, outputs, targets) -> named weighted terms, and "loss", their sum, which is differentiated.
     default_thresholds(config) -> score_threshold, iou_threshold, max_detections.
     stream_input(config) -> how windows of events are made into histograms.
