@@ -101,7 +101,8 @@ class StreamFamily(Family):
     build(config) -> network. network.step(histograms [N, channels, H, W], states) -> decoded
         [N, cells, 5 + C], states; states None begins a stream, otherwise one (h, c) per stage. For training
         network.recur_clip gives the features and states of a clip [L, N, channels, H, W], network.recur of
-        one step, network.detect(features) the outputs, and network.cells(outputs) what `step` decodes them to.
+        one step, network.detect(features) the outputs, and network.cells(outputs) what `step` decodes them
+        to.
     decode(config, decoded) -> finite boxes float [N, K, 4] xyxy pixels, scores [N, K] descending, labels
         int64 [N, K], class probabilities [N, K].
     loss(config, outputs, targets) -> named weighted terms, and "loss", their sum, which is differentiated.
